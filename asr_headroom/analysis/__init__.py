@@ -1,0 +1,1 @@
+"""Where the errors are and what changed."""

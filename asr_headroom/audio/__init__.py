@@ -1,0 +1,1 @@
+"""Audio in: waveforms and their features."""

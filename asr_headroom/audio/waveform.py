@@ -1,0 +1,136 @@
+"""Reading of recordings: [samples] float32 mono in [-1, 1] at the rate that is asked for.
+
+Decoded by libsndfile (wav, flac, mp3, ogg, opus …), resampled by soxr; from a path, from bytes, or from anything that
+can give its bytes. No ffmpeg, no torchaudio, no torchcodec.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import soundfile
+import soxr
+
+from asr_headroom.errors import AudioError
+
+__all__ = ["AudioInfo", "AudioSource", "StoredAudio", "describe_source", "read_audio_bytes", "read_info", "read_waveform"]
+
+
+@runtime_checkable
+class StoredAudio(Protocol):
+    """Encoded audio that is fetched when needed, for example a row of a memory-mapped data set."""
+
+    name: str
+
+    def read_bytes(self) -> bytes:
+        """The encoded file."""
+        ...
+
+
+AudioSource: TypeAlias = Path | bytes | StoredAudio
+"""A file, an encoded file in memory, or something that can fetch one."""
+
+
+class AudioInfo(NamedTuple):
+    """What the header of a recording says: seconds, Hz, channels."""
+
+    duration: float
+    sampling_rate: int
+    channels: int
+
+
+def describe_source(source: AudioSource) -> str:
+    """The path or name of a source, for messages."""
+    if isinstance(source, bytes):
+        return f"<{len(source)} bytes of audio>"
+    return str(source) if isinstance(source, Path) else source.name
+
+
+def read_audio_bytes(source: AudioSource) -> bytes:
+    """The encoded file, whatever the source.
+
+    Raises:
+        AudioError: the file is not there or not readable.
+    """
+    if isinstance(source, bytes):
+        return source
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise AudioError(f"{describe_source(source)}: cannot be read ({error.strerror or error})") from error
+
+
+def read_info(source: AudioSource) -> AudioInfo:
+    """Duration, sampling rate and channels, from the header alone.
+
+    Raises:
+        AudioError: the file is missing, empty or not audio.
+    """
+    with _open(source) as sound:
+        return AudioInfo(sound.frames / sound.samplerate, sound.samplerate, sound.channels)
+
+
+def read_waveform(
+    source: AudioSource, sampling_rate: int, *, start: float = 0.0, end: float | None = None
+) -> np.ndarray:
+    """Decodes, cuts, mixes to mono and resamples.
+
+    Args:
+        source: where the audio is.
+        sampling_rate: Hz of the result.
+        start: seconds into the recording.
+        end: seconds into the recording; None is its end.
+
+    Returns:
+        [samples] float32, mean of the channels, at ``sampling_rate``.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or ends before
+            ``start``.
+    """
+    with _open(source) as sound:
+        rate = sound.samplerate
+        first = round(start * rate)
+        expected = (sound.frames if end is None else min(round(end * rate), sound.frames)) - first
+        if expected <= 0:
+            raise AudioError(
+                f"{describe_source(source)}: nothing between {start:.2f} s and "
+                f"{'its end' if end is None else f'{end:.2f} s'}; it lasts {sound.frames / rate:.2f} s"
+            )
+        try:
+            sound.seek(first)
+            samples = sound.read(expected, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{describe_source(source)}: decoding fails ({error.error_string})") from error
+    if len(samples) < expected:
+        raise AudioError(
+            f"{describe_source(source)}: truncated, {len(samples) / rate:.2f} of {expected / rate:.2f} s can be decoded"
+        )
+    mono = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{describe_source(source)}: holds NaN or infinite samples; export it again")
+    if rate != sampling_rate:
+        mono = soxr.resample(mono, rate, sampling_rate).astype(np.float32, copy=False)
+        if not len(mono):
+            raise AudioError(f"{describe_source(source)}: too short to resample ({expected} samples at {rate} Hz)")
+    return np.ascontiguousarray(mono)
+
+
+def _open(source: AudioSource) -> soundfile.SoundFile:
+    if isinstance(source, Path) and not source.is_file():
+        raise AudioError(f"{source}: no such file")
+    stream = str(source) if isinstance(source, Path) else io.BytesIO(read_audio_bytes(source))
+    try:
+        sound = soundfile.SoundFile(stream)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(
+            f"{describe_source(source)}: not audio that can be decoded ({error.error_string}); "
+            "use wav, flac, mp3, ogg or opus"
+        ) from error
+    if sound.frames <= 0:
+        sound.close()
+        raise AudioError(f"{describe_source(source)}: holds no audio")
+    return sound

@@ -1,0 +1,1 @@
+"""Base models measured before anything is spent."""

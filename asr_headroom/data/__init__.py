@@ -1,0 +1,1 @@
+"""Recordings with transcripts: manifests, readers, splits, batches."""

@@ -1,0 +1,1 @@
+"""Named data profiles, one file per corpus."""

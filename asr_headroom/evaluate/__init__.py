@@ -1,0 +1,1 @@
+"""A manifest and a recogniser in, predictions out."""

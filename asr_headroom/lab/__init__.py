@@ -1,0 +1,1 @@
+"""The offline laboratory: synthetic speech and a micro model."""

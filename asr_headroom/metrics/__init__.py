@@ -1,0 +1,1 @@
+"""Pure functions of text and counts: no model, no file, no torch."""

@@ -1,0 +1,1 @@
+"""Recipes: named steps in YAML, and what executes them."""

@@ -1,0 +1,1 @@
+"""What a run leaves behind: run.json and predictions.jsonl, torch-free."""

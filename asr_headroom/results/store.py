@@ -1,0 +1,255 @@
+"""Writing and reading of a run's directory: ``run.json`` and append-only ``predictions.jsonl``.
+
+Writing survives being killed: predictions are appended a batch at a time, each batch closed by a mark, and a resumed
+run drops an unfinished batch and goes on. ``run.json`` is replaced whole. Reading is :func:`load_results`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from asr_headroom.errors import ResultsError
+from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts, count_pair
+from asr_headroom.results.schema import SCHEMA, Prediction, RunInfo, prediction_from_json, prediction_to_json
+from asr_headroom.text.normalize import Normalizer
+from asr_headroom.text.units import Unit
+
+__all__ = ["Results", "ResultsWriter", "load_results", "pair_results", "write_json"]
+
+_RUN_FILE = "run.json"
+_PREDICTIONS_FILE = "predictions.jsonl"
+
+
+@dataclass(frozen=True)
+class Results:
+    """One system on one test set."""
+
+    run: RunInfo
+    predictions: Sequence[Prediction]
+    path: Path | None = None
+
+    def counts(self, normalizer: Normalizer) -> list[UtteranceCounts]:
+        """Counts per utterance under a normaliser: those stored, where they are its own, else counted anew."""
+        if self.run.normalizer.get("hash") == normalizer.hash:
+            return [prediction.counts for prediction in self.predictions]
+        return [count_pair(p.reference, p.hypothesis, normalizer) for p in self.predictions]
+
+    def total(self, normalizer: Normalizer, unit: Unit | None = None) -> ErrorCounts:
+        """Corpus counts under a normaliser, in its unit unless another is asked for."""
+        return ErrorCounts.total(counts.of(unit or normalizer.unit) for counts in self.counts(normalizer))
+
+
+class ResultsWriter:
+    """Creates or resumes a run's directory; a context manager that closes the file.
+
+    Args:
+        directory: of the run; created with its parents.
+        run: what is run. To resume, it must equal the stored one in model, data, decoding, normaliser and seed.
+
+    Raises:
+        ResultsError: the directory holds another run, or cannot be written.
+    """
+
+    _IDENTITY = ("model", "data", "decoding", "normalizer", "language", "seed")
+
+    def __init__(self, directory: Path, run: RunInfo) -> None:
+        self.directory = directory
+        self.run = run
+        self._seconds_before = 0.0
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if (directory / _RUN_FILE).exists():
+                stored = _read_run(directory)
+                self._refuse_other_run(stored)
+                self.run = dataclasses.replace(run, minutes=stored.minutes, status=stored.status)
+            else:
+                self._write_run()
+            self.finished_ids = _drop_unfinished_batch(directory / _PREDICTIONS_FILE)
+            self._file = (directory / _PREDICTIONS_FILE).open("a", encoding="utf-8")
+        except OSError as error:
+            raise ResultsError(f"{directory}: results cannot be written ({error}); check the disk and --output") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, predictions: Sequence[Prediction]) -> None:
+        """Writes one batch, whole or not at all; it is on disk when this returns."""
+        lines = [json.dumps(prediction_to_json(p), ensure_ascii=False) for p in predictions]
+        # The last line of a batch carries its size: a file that ends without one was cut, and the cut batch is redone.
+        lines[-1] = lines[-1][:-1] + f', "batch": {len(lines)}}}'
+        try:
+            self._file.write("\n".join(lines) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise ResultsError(
+                f"{self.directory}: predictions cannot be written ({error}); free some space and run the same command "
+                "again, it goes on where it stopped"
+            ) from error
+
+    def add_minutes(self, stage: str, minutes: float) -> None:
+        """Adds to the ledger and writes it."""
+        ledger = dict(self.run.minutes)
+        ledger[stage] = ledger.get(stage, 0.0) + minutes
+        self.run = dataclasses.replace(self.run, minutes=ledger)
+        self._write_run()
+
+    def finish(self) -> None:
+        """Marks the run complete."""
+        self.run = dataclasses.replace(self.run, status="complete")
+        self._write_run()
+
+    def _write_run(self) -> None:
+        write_json(self.directory / _RUN_FILE, dataclasses.asdict(self.run))
+
+    def _refuse_other_run(self, stored: RunInfo) -> None:
+        wanted = json.loads(json.dumps({name: getattr(self.run, name) for name in self._IDENTITY}, default=str))
+        for name in self._IDENTITY:
+            if wanted[name] != getattr(stored, name):
+                raise ResultsError(
+                    f"{self.directory}: holds another run (its {name} is {getattr(stored, name)!r}, this one's is "
+                    f"{wanted[name]!r}); choose another --output or delete that directory"
+                )
+
+
+def load_results(directory: str | Path) -> Results:
+    """A run's directory as :class:`Results`, in the order in which it was written.
+
+    Raises:
+        ResultsError: the directory is not a run, its schema is unknown, a line is malformed, or an id occurs twice.
+    """
+    directory = Path(directory)
+    run = _read_run(directory)
+    path = directory / _PREDICTIONS_FILE
+    predictions: list[Prediction] = []
+    seen: dict[str, int] = {}
+    for number, plain in _read_lines(path):
+        where = f"{path}:{number}"
+        plain.pop("batch", None)
+        prediction = prediction_from_json(plain, where)
+        if prediction.id in seen:
+            raise ResultsError(f"{where}: id '{prediction.id}' stands already in line {seen[prediction.id]}")
+        seen[prediction.id] = number
+        predictions.append(prediction)
+    return Results(run, predictions, directory)
+
+
+def pair_results(base: Results, system: Results, *, intersect: bool = False) -> tuple[Results, Results]:
+    """Both systems on the same utterances in the same order.
+
+    Args:
+        base: defines the order.
+        system: the other.
+        intersect: keep the shared utterances instead of refusing sets that differ.
+
+    Raises:
+        ResultsError: the sets of ids differ and ``intersect`` is off, they share none, or a shared id has another
+            reference in each.
+    """
+    by_id = {prediction.id: prediction for prediction in system.predictions}
+    base_ids = [prediction.id for prediction in base.predictions]
+    shared = [id_ for id_ in base_ids if id_ in by_id]
+    only_base, only_system = len(base_ids) - len(shared), len(by_id) - len(shared)
+    if not shared:
+        raise ResultsError(f"'{base.run.name}' and '{system.run.name}' share no utterance id; they are not the same test")
+    if (only_base or only_system) and not intersect:
+        raise ResultsError(
+            f"'{base.run.name}' and '{system.run.name}' were not tested on the same utterances: {len(shared)} shared, "
+            f"{only_base} only in the first, {only_system} only in the second; finish both runs, or compare the shared "
+            "ones with --intersect"
+        )
+    of_base = {prediction.id: prediction for prediction in base.predictions}
+    for id_ in shared:
+        if of_base[id_].reference != by_id[id_].reference:
+            raise ResultsError(
+                f"utterance '{id_}' has two references: {of_base[id_].reference!r} in '{base.run.name}' and "
+                f"{by_id[id_].reference!r} in '{system.run.name}'; test both on the same manifest"
+            )
+    return (
+        dataclasses.replace(base, predictions=[of_base[id_] for id_ in shared]),
+        dataclasses.replace(system, predictions=[by_id[id_] for id_ in shared]),
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file that is replaced whole: a reader, or a killed writer, never leaves half of it.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, indent=1, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read_run(directory: Path) -> RunInfo:
+    path = directory / _RUN_FILE
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultsError(f"{directory}: no {_RUN_FILE}; give the directory that `asr-headroom bench` wrote") from error
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read ({error})") from error
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    if schema != SCHEMA:
+        raise ResultsError(f"{path}: its schema is {schema!r}, this version reads {SCHEMA!r}")
+    try:
+        return RunInfo(**plain)
+    except TypeError as error:
+        raise ResultsError(f"{path}: not a run of schema {SCHEMA} ({error})") from error
+
+
+def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{path}: cannot be read ({error})") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            plain = json.loads(line)
+        except ValueError as error:
+            raise ResultsError(f"{path}:{number}: not JSON ({error})") from error
+        if not isinstance(plain, dict):
+            raise ResultsError(f"{path}:{number}: holds a {type(plain).__name__} where an object is needed")
+        rows.append((number, plain))
+    return rows
+
+
+def _drop_unfinished_batch(path: Path) -> set[str]:
+    """Cuts the file after its last complete batch and returns the ids before the cut."""
+    if not path.exists():
+        return set()
+    ids: set[str] = set()
+    pending: list[str] = []
+    complete = position = 0
+    with path.open("rb") as file:
+        for line in file:
+            position += len(line)
+            try:
+                plain = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            pending.append(plain["id"])
+            if "batch" in plain:
+                ids.update(pending)
+                pending = []
+                complete = position
+    with path.open("rb+") as file:
+        file.truncate(complete)
+    return ids

@@ -1,0 +1,1 @@
+"""Shipped to users: synthetic speech and tiny random models."""

@@ -1,0 +1,1 @@
+"""Text: the one clean-up and the one notion of a unit."""

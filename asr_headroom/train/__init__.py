@@ -1,0 +1,1 @@
+"""Supervised training: one loop, its objectives, methods and checkpoints."""
