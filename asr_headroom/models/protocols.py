@@ -1,0 +1,122 @@
+"""What a model family can do, as small protocols; each stage asks for the smallest that it needs.
+
+A family is one file in this package (or another package's, by entry point). Nothing outside that file asks which
+family it has: a new fact goes into :class:`ModelCard`, a new ability into a protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from asr_headroom.data.manifest import Utterance
+from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["Batch", "LossSum", "ModelCard", "Recognizer", "Trainable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """The facts of one loaded model that stages and tables need.
+
+    Attributes:
+        model_id: hub id, or the local folder it was loaded from.
+        family: name in the registry.
+        sampling_rate: Hz of the audio the model takes.
+        max_duration: seconds; longer segments are refused. None is no limit.
+        languages: primary subtags the checkpoint can be told to write; empty where it says nothing.
+        parameters: number of weights, shared ones counted once.
+        lora_targets: projections that low-rank updates attach to by default, as PEFT reads them.
+        encoder_parameters: name prefix of the audio encoder's weights.
+    """
+
+    model_id: str
+    family: str
+    sampling_rate: int
+    max_duration: float | None
+    languages: tuple[str, ...]
+    parameters: int
+    lora_targets: str | tuple[str, ...]
+    encoder_parameters: str = ""
+
+
+@dataclass
+class Batch:
+    """Tensors of some utterances, as their family's ``collate`` made them.
+
+    Attributes:
+        inputs: whatever the family's ``loss`` needs.
+        num_targets: supervised target units (tokens) in it; sums over batches weigh each token alike.
+        num_utterances: rows.
+        audio_seconds: seconds of speech, padding not counted.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    num_targets: int
+    num_utterances: int
+    audio_seconds: float
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on ``device``."""
+        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.num_targets, self.num_utterances, self.audio_seconds)
+
+
+@dataclass
+class LossSum:
+    """Total nats over counted target units. Sums add over batches; means would not."""
+
+    nats: torch.Tensor
+    num_targets: int
+
+
+@runtime_checkable
+class Recognizer(Protocol):
+    """Audio in, text out: all that the baseline sweep, evaluation and serving need."""
+
+    card: ModelCard
+
+    def transcribe(self, batch: Sequence[Utterance], options: DecodingOptions = GREEDY) -> list[Hypothesis]:
+        """One hypothesis per utterance, in order."""
+        ...
+
+    def batch_key(self, utterance: Utterance) -> Hashable:
+        """Utterances share a batch only if their keys are equal, so that no output depends on its neighbours."""
+        ...
+
+    def decoding_state(self) -> dict[str, Any]:
+        """Settings of the model itself that change its output, for the decoding hash (for example the window)."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Recognizer, Protocol):
+    """What supervised training adds."""
+
+    module: nn.Module
+
+    def check_target(self, utterance: Utterance) -> str | None:
+        """Why this utterance cannot be trained on (transcript or audio too long …), or None."""
+        ...
+
+    def collate(self, batch: Sequence[Utterance]) -> Batch:
+        """Tensors on the CPU; audio is read here and nowhere else."""
+        ...
+
+    def loss(self, batch: Batch) -> LossSum:
+        """Total cross-entropy of the targets, in nats, float32."""
+        ...
+
+    def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> Trainable:
+        """The same family around another module, for example with low-rank updates attached."""
+        ...
+
+    def save_pretrained(self, directory: Path) -> None:
+        """Weights, tokenizer and feature settings, as ``from_pretrained`` (or PEFT, for an adapter) reads them."""
+        ...
