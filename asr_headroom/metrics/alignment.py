@@ -32,13 +32,15 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Block]:
     ['equal', 'substitute', 'delete']
     """
     blocks = []
-    for tag, i, j, k, l in Levenshtein.opcodes(reference, hypothesis):
+    for tag, i, j, k, end in Levenshtein.opcodes(reference, hypothesis):
         if tag == "equal":
-            blocks += [Block("equal", *pair) for pair in zip(reference[i:j], hypothesis[k:l], strict=True)]
+            blocks += [Block("equal", *pair) for pair in zip(reference[i:j], hypothesis[k:end], strict=True)]
         elif tag == "replace":
-            blocks += [Block("substitute", *pair) for pair in zip(reference[i:j], hypothesis[k:l], strict=True)]
+            blocks += [
+                Block("substitute", *pair) for pair in zip(reference[i:j], hypothesis[k:end], strict=True)
+            ]
         elif tag == "delete":
             blocks += [Block("delete", unit, None) for unit in reference[i:j]]
         else:
-            blocks += [Block("insert", None, unit) for unit in hypothesis[k:l]]
+            blocks += [Block("insert", None, unit) for unit in hypothesis[k:end]]
     return blocks

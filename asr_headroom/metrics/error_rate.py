@@ -1,6 +1,7 @@
 """Error counts, which add, and the rates derived from them, which do not.
 
-An error rate of a corpus is the sum of its edits over the sum of its reference units; it is never a mean of rates.
+An error rate of a corpus is the sum of its edits over the sum of its reference units; it is never a mean of
+rates.
 """
 
 from __future__ import annotations
@@ -105,5 +106,8 @@ def count_pair(reference: str, hypothesis: str, normalizer: Normalizer) -> Utter
     """
     reference, hypothesis = normalizer(reference), normalizer(hypothesis)
     return UtteranceCounts(
-        *(count_errors(split_units(reference, unit), split_units(hypothesis, unit)) for unit in ("word", "character"))
+        *(
+            count_errors(split_units(reference, unit), split_units(hypothesis, unit))
+            for unit in ("word", "character")
+        )
     )

@@ -1,8 +1,9 @@
-"""Is B better than A on this test set, and for whom would that hold? Paired, clustered inference on error counts.
+"""Is B better than A on this test set, and for whom would that hold? Paired, clustered inference.
 
-Words of one utterance, utterances of one speaker and readings of one sentence are not independent. Resampling whole
-*clusters* (speakers, sentences) keeps their dependence; the interval then covers new clusters of that kind, and
-:class:`Clustering` says which population that is. Everything works on per-utterance counts; nothing is re-scored.
+Words of one utterance, utterances of one speaker and readings of one sentence are not independent. Resampling
+whole *clusters* (speakers, sentences) keeps their dependence; the interval then covers new clusters of that
+kind, and :class:`Clustering` says which population that is. Everything works on per-utterance counts; nothing
+is re-scored.
 
 Start with :func:`compare_systems`; :func:`estimate_rate` is the same for one system.
 """
@@ -22,6 +23,7 @@ from asr_headroom.metrics.error_rate import ErrorCounts
 __all__ = [
     "CLUSTER_CHOICES",
     "MIN_CLUSTERS",
+    "MIN_CLUSTERS_TO_JUDGE",
     "ClusterBy",
     "Clustering",
     "Comparison",
@@ -36,7 +38,10 @@ ClusterBy = Literal["auto", "speaker", "sentence", "utterance"]
 CLUSTER_CHOICES: tuple[ClusterBy, ...] = ("auto", "speaker", "sentence", "utterance")
 
 MIN_CLUSTERS = 15
-"""With fewer clusters a bootstrap over them is too narrow to be believed (Cameron, Gelbach & Miller, 2008)."""
+"""With fewer clusters a bootstrap over them is too narrow to be believed (Cameron et al., 2008)."""
+
+MIN_CLUSTERS_TO_JUDGE = 6
+"""With fewer, no verdict: even if all agreed, a sign test could not reach p < .05 (2 / 2^5 = .0625)."""
 
 _RESAMPLES = 10_000
 _LEVEL = 0.95
@@ -45,7 +50,7 @@ _Z_TWO_SIDED = 1.959963984540054
 _Z_POWER = 0.8416212335729143
 """80 % point of the standard normal distribution: the usual power."""
 _GATHER_LIMIT = 4_000_000
-"""Numbers gathered at once while resampling; bounds the memory at some 100 MB whatever the size of the test set."""
+"""Numbers gathered at once while resampling; bounds the memory at some 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class RateEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A paired comparison of two systems on the same utterances; fractions, ``difference`` is system minus base.
+    """A paired comparison of two systems on the same utterances; in fractions.
 
     Attributes:
         base: corpus error rate of the base.
@@ -102,9 +107,11 @@ class Comparison:
         interval: clustered percentile bootstrap interval of the difference.
         p_value: two-sided bootstrap p of "no difference".
         standard_error: of the difference.
-        minimal_detectable_effect: the smallest true difference that this test set shows with 80 % power at 5 %.
-        utterances_needed: further utterances of the same kind with which the observed difference would be expected to
-            be detected (80 % power); 0 when it is already, None when the observed difference is zero.
+        minimal_detectable_effect: the smallest true difference that this test set shows with 80 % power
+            at the 5 % level.
+        utterances_needed: further utterances of the same kind with which the observed difference would be
+            expected to be detected (80 % power); 0 when it is already, None when the observed difference is
+            zero.
     """
 
     base: float
@@ -122,7 +129,13 @@ class Comparison:
 
     @property
     def verdict(self) -> Literal["better", "worse", "cannot tell"]:
-        """``better`` or ``worse`` when the interval excludes zero, else ``cannot tell``."""
+        """``better`` or ``worse`` when the interval excludes zero, else ``cannot tell``.
+
+        Below :data:`MIN_CLUSTERS_TO_JUDGE` clusters it is always ``cannot tell``: the interval of so few is
+        no interval.
+        """
+        if self.num_clusters < MIN_CLUSTERS_TO_JUDGE:
+            return "cannot tell"
         if self.interval.high < 0:
             return "better"
         return "worse" if self.interval.low > 0 else "cannot tell"
@@ -133,8 +146,8 @@ def choose_clusters(
 ) -> Clustering:
     """The clusters to resample, from what is known of each utterance.
 
-    ``auto`` takes speakers when all are known and there are at least :data:`MIN_CLUSTERS`, else sentences when some
-    occur twice, else single utterances.
+    ``auto`` takes speakers when all are known and there are at least :data:`MIN_CLUSTERS`, else sentences
+    when some occur twice, else single utterances.
 
     Args:
         speakers: [utterances] speaker ids; None where unknown.
@@ -146,7 +159,9 @@ def choose_clusters(
         ShapeError: the two sequences differ in length.
     """
     if len(speakers) != len(sentences):
-        raise ShapeError(f"{len(speakers)} speakers for {len(sentences)} sentences; give one of each per utterance")
+        raise ShapeError(
+            f"{len(speakers)} speakers for {len(sentences)} sentences; give one of each per utterance"
+        )
     if by not in CLUSTER_CHOICES:
         raise UsageError(f"cannot cluster by '{by}'; choose from {', '.join(CLUSTER_CHOICES)}")
     known_speakers = None not in speakers
@@ -164,7 +179,11 @@ def choose_clusters(
             by = "sentence" if len(set(sentences)) < len(sentences) else "utterance"
     who = f"the same {num_speakers} speakers" if known_speakers else "the same mix of speakers"
     if by == "speaker":
-        few = "" if num_speakers >= MIN_CLUSTERS else f" (only {num_speakers} here: too few to trust the interval)"
+        few = (
+            ""
+            if num_speakers >= MIN_CLUSTERS
+            else f" (only {num_speakers} here: too few to trust the interval)"
+        )
         return Clustering(labels=_integer_labels(speakers), by=by, population=f"new speakers{few}")
     if by == "sentence":
         return Clustering(labels=_integer_labels(sentences), by=by, population=f"new sentences by {who}")
@@ -211,19 +230,23 @@ def compare_systems(
 
     Raises:
         ShapeError: the sequences differ in length, or are empty.
-        UsageError: an utterance has another number of reference units in the two, so they are not the same test.
+        UsageError: an utterance has another number of reference units in the two, so they are not the same
+            test.
 
     Reference:
-        Bisani & Ney (2004), "Bootstrap estimates for confidence intervals in ASR performance evaluation"; clusters
-        after Liu & Peng (2020), arXiv:1912.09508. Effect sizes by the normal approximation to the bootstrap error.
+        Bisani & Ney (2004), "Bootstrap estimates for confidence intervals in ASR performance evaluation";
+        clusters after Liu & Peng (2020), arXiv:1912.09508. Effect sizes by the normal approximation to the
+        bootstrap error.
     """
     if len(base) != len(system):
-        raise ShapeError(f"{len(base)} base utterances but {len(system)} system utterances; compare the same ones")
+        raise ShapeError(
+            f"{len(base)} base utterances but {len(system)} system utterances; compare the same ones"
+        )
     for index, (a, b) in enumerate(zip(base, system, strict=True)):
         if a.reference_length != b.reference_length:
             raise UsageError(
-                f"utterance {index} has {a.reference_length} reference units in the base and {b.reference_length} in "
-                "the system; both must be scored against the same transcript with the same normalizer"
+                f"utterance {index} has {a.reference_length} reference units in the base and "
+                f"{b.reference_length} in the system; both must be scored against the same transcript with the same normalizer"
             )
     base_sums, system_sums = _cluster_sums(base, clustering), _cluster_sums(system, clustering)
     replicates = _resampled_rates(np.column_stack([base_sums[:, 0], system_sums]), resamples, seed)
@@ -263,12 +286,19 @@ def _cluster_sums(counts: Sequence[ErrorCounts], clustering: Clustering) -> np.n
     if not counts:
         raise ShapeError("no utterances to compare; the two result sets share none")
     if len(counts) != len(clustering.labels):
-        raise ShapeError(f"{len(counts)} utterances but {len(clustering.labels)} cluster labels; give one per utterance")
+        raise ShapeError(
+            f"{len(counts)} utterances but {len(clustering.labels)} cluster labels; give one per utterance"
+        )
     values = np.array([(count.errors, count.reference_length) for count in counts], dtype=np.float64)
     if values[:, 1].sum() == 0:
-        raise UsageError("all references are empty after normalising, so there is no error rate; check the normalizer")
+        raise UsageError(
+            "all references are empty after normalising, so there is no error rate; check the normalizer"
+        )
     return np.column_stack(
-        [np.bincount(clustering.labels, weights=column, minlength=clustering.num_clusters) for column in values.T]
+        [
+            np.bincount(clustering.labels, weights=column, minlength=clustering.num_clusters)
+            for column in values.T
+        ]
     )
 
 

@@ -1,20 +1,22 @@
 """The one result schema: what a run writes and what every judge reads. Version 1.
 
 A run is a directory: ``run.json`` says what was run (:class:`RunInfo`), ``predictions.jsonl`` holds one
-:class:`Prediction` per utterance and line. Scores are not stored: they are derived from the predictions, under any
-normaliser. The counts in a line are those under the run's own normaliser, so that one can read the file by eye.
+:class:`Prediction` per utterance and line. Scores are not stored: they are derived from the predictions,
+under any normaliser. The counts in a line are those under the run's own normaliser, so that one can read the
+file by eye.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from asr_headroom.errors import ResultsError
 from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts
 
-__all__ = ["SCHEMA", "Prediction", "RunInfo", "prediction_from_json", "prediction_to_json"]
+__all__ = ["SCHEMA", "Prediction", "RunInfo", "prediction_from_json", "prediction_to_json", "run_from_json"]
 
 SCHEMA = "asr-headroom/results/1"
 
@@ -103,10 +105,85 @@ def prediction_from_json(plain: dict[str, Any], where: str) -> Prediction:
     """
     values = dict(plain)
     try:
-        counts = UtteranceCounts(ErrorCounts(*values.pop("words")), ErrorCounts(*values.pop("characters")))
-        return Prediction(counts=counts, **values)
-    except (KeyError, TypeError) as error:
+        counts = UtteranceCounts(
+            _counts(values.pop("words"), "words"), _counts(values.pop("characters"), "characters")
+        )
+        prediction = Prediction(counts=counts, **values)
+        _check_types(prediction, _PREDICTION_TYPES)
+        duration = prediction.duration
+        if duration is not None and not (math.isfinite(duration) and duration >= 0):
+            raise ValueError(f"'duration' is {duration!r}, it must be seconds")
+    except KeyError as error:
+        raise ResultsError(f"{where}: {error} is missing; {_LINE_NEEDS}") from error
+    except (TypeError, ValueError) as error:
         raise ResultsError(
-            f"{where}: not a prediction of schema {SCHEMA} ({error}); "
-            "it needs id, reference, hypothesis, words and characters"
+            f"{where}: {str(error).removeprefix('Prediction.__init__() ')}; {_LINE_NEEDS}"
         ) from error
+    return prediction
+
+
+def run_from_json(plain: Any, where: str) -> RunInfo:
+    """What ``run.json`` holds, checked.
+
+    Raises:
+        ResultsError: another schema, or a field is missing, unknown or malformed; ``where`` names the file.
+    """
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    if schema != SCHEMA:
+        raise ResultsError(
+            f"{where}: its schema is {schema!r}, this version reads {SCHEMA!r}; "
+            "give a run that `asr-headroom bench` wrote"
+        )
+    try:
+        run = RunInfo(**plain)
+        _check_types(run, _RUN_TYPES)
+        for stage, minutes in run.minutes.items():
+            if not _is_number(minutes) or not math.isfinite(minutes) or minutes < 0:
+                raise ValueError(f"minutes of '{stage}' are {minutes!r}, they must be a number of at least 0")
+        if run.status not in _STATUSES:
+            raise ValueError(f"'status' is {run.status!r}, it must be one of {', '.join(_STATUSES)}")
+    except (TypeError, ValueError) as error:
+        message = str(error).removeprefix("RunInfo.__init__() ")
+        raise ResultsError(f"{where}: not a run of schema {SCHEMA}: {message}") from error
+    return run
+
+
+_STATUSES = ("running", "complete")
+_LINE_NEEDS = (
+    f"a line of schema {SCHEMA} needs id, reference, hypothesis, words and characters "
+    "(hits, substitutions, deletions, insertions)"
+)
+_OPTIONAL_TEXT = (str, type(None))
+_RUN_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "kind", "status", "decoding_hash"), (str,)),
+    **dict.fromkeys(("language", "parent"), _OPTIONAL_TEXT),
+    **dict.fromkeys(("model", "data", "decoding", "normalizer", "config", "minutes", "provenance"), (dict,)),
+    "seed": (int, type(None)),
+}
+_PREDICTION_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "reference", "hypothesis"), (str,)),
+    **dict.fromkeys(("speaker", "language", "audio"), _OPTIONAL_TEXT),
+    **dict.fromkeys(("truncated", "looped"), (bool,)),
+    "duration": (float, int, type(None)),
+    "extras": (dict,),
+}
+_JSON_NAMES = {str: "text", int: "an integer", float: "a number", bool: "true or false", dict: "an object"}
+
+
+def _check_types(value: RunInfo | Prediction, types: dict[str, tuple[type, ...]]) -> None:
+    for name, allowed in types.items():
+        content = getattr(value, name)
+        # JSON's true is an int to Python, and never what a number or a duration should be.
+        if not isinstance(content, allowed) or (isinstance(content, bool) and bool not in allowed):
+            wanted = " or ".join(_JSON_NAMES.get(kind, "null") for kind in allowed)
+            raise ValueError(f"'{name}' is {content!r}, it must be {wanted}")
+
+
+def _counts(values: Any, name: str) -> ErrorCounts:
+    if not isinstance(values, list) or len(values) != 4 or not all(type(v) is int and v >= 0 for v in values):
+        raise ValueError(f"'{name}' is {values!r}, it must be four counts of at least 0")
+    return ErrorCounts(*values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

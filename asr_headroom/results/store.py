@@ -1,7 +1,8 @@
 """Writing and reading of a run's directory: ``run.json`` and append-only ``predictions.jsonl``.
 
-Writing survives being killed: predictions are appended a batch at a time, each batch closed by a mark, and a resumed
-run drops an unfinished batch and goes on. ``run.json`` is replaced whole. Reading is :func:`load_results`.
+Writing survives being killed: predictions are appended a batch at a time, each batch closed by a mark, and a
+resumed run drops an unfinished batch and goes on. ``run.json`` is replaced whole. Reading is
+:func:`load_results`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any, Self
 
 from asr_headroom.errors import ResultsError
 from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts, count_pair
-from asr_headroom.results.schema import SCHEMA, Prediction, RunInfo, prediction_from_json, prediction_to_json
+from asr_headroom.results.schema import (
+    Prediction,
+    RunInfo,
+    prediction_from_json,
+    prediction_to_json,
+    run_from_json,
+)
 from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.units import Unit
 
@@ -35,7 +42,7 @@ class Results:
     path: Path | None = None
 
     def counts(self, normalizer: Normalizer) -> list[UtteranceCounts]:
-        """Counts per utterance under a normaliser: those stored, where they are its own, else counted anew."""
+        """Counts per utterance under a normaliser: the stored ones where they are its own, else counted anew."""
         if self.run.normalizer.get("hash") == normalizer.hash:
             return [prediction.counts for prediction in self.predictions]
         return [count_pair(p.reference, p.hypothesis, normalizer) for p in self.predictions]
@@ -50,7 +57,8 @@ class ResultsWriter:
 
     Args:
         directory: of the run; created with its parents.
-        run: what is run. To resume, it must equal the stored one in model, data, decoding, normaliser and seed.
+        run: what is run. To resume, it must equal the stored one in model, data, decoding, normaliser and
+            seed.
 
     Raises:
         ResultsError: the directory holds another run, or cannot be written.
@@ -61,7 +69,6 @@ class ResultsWriter:
     def __init__(self, directory: Path, run: RunInfo) -> None:
         self.directory = directory
         self.run = run
-        self._seconds_before = 0.0
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if (directory / _RUN_FILE).exists():
@@ -73,7 +80,9 @@ class ResultsWriter:
             self.finished_ids = _drop_unfinished_batch(directory / _PREDICTIONS_FILE)
             self._file = (directory / _PREDICTIONS_FILE).open("a", encoding="utf-8")
         except OSError as error:
-            raise ResultsError(f"{directory}: results cannot be written ({error}); check the disk and --output") from error
+            raise ResultsError(
+                f"{directory}: results cannot be written ({error}); check the disk and --output"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -82,9 +91,16 @@ class ResultsWriter:
         self._file.close()
 
     def append(self, predictions: Sequence[Prediction]) -> None:
-        """Writes one batch, whole or not at all; it is on disk when this returns."""
+        """Writes one batch, whole or not at all; it is on disk when this returns.
+
+        Raises:
+            ResultsError: the disk refuses.
+        """
+        if not predictions:
+            return
         lines = [json.dumps(prediction_to_json(p), ensure_ascii=False) for p in predictions]
-        # The last line of a batch carries its size: a file that ends without one was cut, and the cut batch is redone.
+        # The last line of a batch carries its size: a file that ends without one was cut, and the cut batch
+        # is redone.
         lines[-1] = lines[-1][:-1] + f', "batch": {len(lines)}}}'
         try:
             self._file.write("\n".join(lines) + "\n")
@@ -92,8 +108,8 @@ class ResultsWriter:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise ResultsError(
-                f"{self.directory}: predictions cannot be written ({error}); free some space and run the same command "
-                "again, it goes on where it stopped"
+                f"{self.directory}: predictions cannot be written ({error}); free some space and run the "
+                "same command again, it goes on where it stopped"
             ) from error
 
     def add_minutes(self, stage: str, minutes: float) -> None:
@@ -112,12 +128,14 @@ class ResultsWriter:
         write_json(self.directory / _RUN_FILE, dataclasses.asdict(self.run))
 
     def _refuse_other_run(self, stored: RunInfo) -> None:
-        wanted = json.loads(json.dumps({name: getattr(self.run, name) for name in self._IDENTITY}, default=str))
+        wanted = json.loads(
+            json.dumps({name: getattr(self.run, name) for name in self._IDENTITY}, default=str)
+        )
         for name in self._IDENTITY:
             if wanted[name] != getattr(stored, name):
                 raise ResultsError(
-                    f"{self.directory}: holds another run (its {name} is {getattr(stored, name)!r}, this one's is "
-                    f"{wanted[name]!r}); choose another --output or delete that directory"
+                    f"{self.directory}: holds another run (its {name} is {getattr(stored, name)!r}, this "
+                    f"one's is {wanted[name]!r}); choose another --output or delete that directory"
                 )
 
 
@@ -125,7 +143,8 @@ def load_results(directory: str | Path) -> Results:
     """A run's directory as :class:`Results`, in the order in which it was written.
 
     Raises:
-        ResultsError: the directory is not a run, its schema is unknown, a line is malformed, or an id occurs twice.
+        ResultsError: the directory is not a run, its schema is unknown, a line is malformed, or an id occurs
+            twice.
     """
     directory = Path(directory)
     run = _read_run(directory)
@@ -152,20 +171,22 @@ def pair_results(base: Results, system: Results, *, intersect: bool = False) -> 
         intersect: keep the shared utterances instead of refusing sets that differ.
 
     Raises:
-        ResultsError: the sets of ids differ and ``intersect`` is off, they share none, or a shared id has another
-            reference in each.
+        ResultsError: the sets of ids differ and ``intersect`` is off, they share none, or a shared id has
+            another reference in each.
     """
     by_id = {prediction.id: prediction for prediction in system.predictions}
     base_ids = [prediction.id for prediction in base.predictions]
     shared = [id_ for id_ in base_ids if id_ in by_id]
     only_base, only_system = len(base_ids) - len(shared), len(by_id) - len(shared)
     if not shared:
-        raise ResultsError(f"'{base.run.name}' and '{system.run.name}' share no utterance id; they are not the same test")
+        raise ResultsError(
+            f"'{base.run.name}' and '{system.run.name}' share no utterance id; they are not the same test"
+        )
     if (only_base or only_system) and not intersect:
         raise ResultsError(
-            f"'{base.run.name}' and '{system.run.name}' were not tested on the same utterances: {len(shared)} shared, "
-            f"{only_base} only in the first, {only_system} only in the second; finish both runs, or compare the shared "
-            "ones with --intersect"
+            f"'{base.run.name}' and '{system.run.name}' were not tested on the same utterances: "
+            f"{len(shared)} shared, {only_base} only in the first, {only_system} only in the second; finish both "
+            "runs, or compare the shared ones with --intersect"
         )
     of_base = {prediction.id: prediction for prediction in base.predictions}
     for id_ in shared:
@@ -200,23 +221,28 @@ def _read_run(directory: Path) -> RunInfo:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ResultsError(f"{directory}: no {_RUN_FILE}; give the directory that `asr-headroom bench` wrote") from error
+        raise ResultsError(
+            f"{directory}: no {_RUN_FILE}; give the directory that `asr-headroom bench` wrote"
+        ) from error
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read ({error})") from error
-    schema = plain.get("schema") if isinstance(plain, dict) else None
-    if schema != SCHEMA:
-        raise ResultsError(f"{path}: its schema is {schema!r}, this version reads {SCHEMA!r}")
-    try:
-        return RunInfo(**plain)
-    except TypeError as error:
-        raise ResultsError(f"{path}: not a run of schema {SCHEMA} ({error})") from error
+    return run_from_json(plain, str(path))
 
 
 def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error})") from error
+        # Only "\n" ends a line: a transcript may hold U+2028 or U+0085, at which str.splitlines would cut it.
+        *lines, rest = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise ResultsError(
+            f"{path}: cannot be read ({error.strerror or error}); "
+            "give a directory that `asr-headroom bench` wrote"
+        ) from error
+    if rest:
+        raise ResultsError(
+            f"{path}:{len(lines) + 1}: the last line is cut off; the run was interrupted, "
+            "run the same command again to finish it"
+        )
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -230,26 +256,48 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _drop_unfinished_batch(path: Path) -> set[str]:
-    """Cuts the file after its last complete batch and returns the ids before the cut."""
+    """Cuts the file after its last complete batch and returns the ids before the cut.
+
+    Raises:
+        ResultsError: something is wrong before the last complete batch; cutting there would lose finished
+            work.
+    """
     if not path.exists():
         return set()
     ids: set[str] = set()
     pending: list[str] = []
+    wrong: int | None = None
     complete = position = 0
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             position += len(line)
-            try:
-                plain = json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n"):
-                break
+            plain = _parse_or_none(line)
+            if plain is None:
+                wrong = wrong or number
+                continue
             pending.append(plain["id"])
             if "batch" in plain:
+                if wrong or plain["batch"] != len(pending):
+                    raise ResultsError(
+                        f"{path}:{wrong or number}: damaged in the middle, finished batches follow; "
+                        "repair that line, or delete the file to start again"
+                    )
                 ids.update(pending)
                 pending = []
                 complete = position
     with path.open("rb+") as file:
         file.truncate(complete)
     return ids
+
+
+def _parse_or_none(line: bytes) -> dict[str, Any] | None:
+    """A whole line of predictions, or None when it was cut or is something else."""
+    try:
+        plain = json.loads(line)
+    except ValueError:
+        return None
+    return (
+        plain
+        if line.endswith(b"\n") and isinstance(plain, dict) and isinstance(plain.get("id"), str)
+        else None
+    )

@@ -1,8 +1,9 @@
 """One versioned normaliser per language: the only text clean-up in the project.
 
-A :class:`Normalizer` is a named list of steps. Its ``hash`` is taken from its behaviour on fixed probe texts, so it
-changes exactly when results could change, and it stands in every result. ``study-fr`` and ``study-zh`` reproduce the
-published study bit for bit and are frozen; ``fr``, ``zh``, ``en`` and ``basic`` are our defaults.
+A :class:`Normalizer` is a named list of steps. Its ``hash`` is taken from its behaviour on fixed probe texts,
+so it changes exactly when results could change, and it stands in every result. ``study-fr`` and ``study-zh``
+reproduce the published study bit for bit and are frozen; ``fr``, ``zh``, ``en`` and ``basic`` are our
+defaults.
 
 Start with :func:`get_normalizer` and :func:`normalizer_for_language`.
 """
@@ -44,6 +45,7 @@ class Normalizer:
     steps: tuple[Step, ...]
 
     def __call__(self, text: str) -> str:
+        """The text after all steps."""
         for step in self.steps:
             text = step.apply(text)
         return text
@@ -107,13 +109,20 @@ def _substitute(pattern: str, replacement: str) -> Callable[[str], str]:
 def _strip_marks(text: str, replacement: str, keep: str = "") -> str:
     """Replaces punctuation, symbols and control characters; letters, digits and combining marks stay."""
     return "".join(
-        character if character in keep or unicodedata.category(character)[0] in "LMNZ" or character.isspace() else replacement
+        character
+        if character in keep or unicodedata.category(character)[0] in "LMNZ" or character.isspace()
+        else replacement
         for character in text
     )
 
 
 def _to_simplified(text: str) -> str:
-    return _opencc().convert(text)
+    # Some variants have a simplified form that is simplified again (薴, 苧, 苎); two rounds reach them all.
+    for _ in range(3):
+        before, text = text, _opencc().convert(text)
+        if text == before:
+            break
+    return text
 
 
 @functools.cache
@@ -134,9 +143,14 @@ _QUOTES = Step("straight quotes", lambda text: text.translate(_TYPOGRAPHIC_QUOTE
 _LOWER = Step("lower case", str.lower)
 _FOLD = Step("case folding", str.casefold)
 _LOOSE_APOSTROPHE = Step("loose apostrophes to space", _substitute(r"(?:^|(?<=\s))'|'(?=\s|$)", " "))
+# A run of them goes as one: taken singly, the second of two would only become loose in a second pass.
+_LOOSE_APOSTROPHES = Step("loose apostrophes to space", _substitute(r"(?:^|(?<=\s))'+|'+(?=\s|$)", " "))
 _SPACES = Step("collapse spaces", _collapse)
 _NO_SPACES = Step("remove spaces", _substitute(r"\s+", ""))
 _NO_MARKS = Step("punctuation and symbols to space", lambda text: _strip_marks(text, " ", keep="'"))
+_ONLY_TEXT = Step("remove punctuation and symbols", lambda text: _strip_marks(text, ""))
+# What was taken out may have stood between a letter and its accent.
+_COMPOSE = Step("NFKC again", _NFKC.apply)
 
 _REGISTRY = {
     normalizer.id: normalizer
@@ -167,8 +181,9 @@ _REGISTRY = {
                 _LOWER,
                 Step("ligatures", lambda text: text.translate(_LIGATURES)),
                 _NO_MARKS,
-                _LOOSE_APOSTROPHE,
+                _LOOSE_APOSTROPHES,
                 _SPACES,
+                _COMPOSE,
             ),
         ),
         Normalizer(
@@ -178,18 +193,24 @@ _REGISTRY = {
             (
                 _NFKC,
                 _LOWER,
-                Step("traditional to simplified", _to_simplified),
-                Step("remove punctuation and symbols", lambda text: _strip_marks(text, "")),
+                _ONLY_TEXT,
                 _NO_SPACES,
+                _COMPOSE,
+                # Last, because OpenCC converts by phrase, and a mark inside a phrase would hide it.
+                Step("traditional to simplified", _to_simplified),
             ),
         ),
-        Normalizer("en", 1, "word", (_NFKC, _QUOTES, _LOWER, _NO_MARKS, _LOOSE_APOSTROPHE, _SPACES)),
-        Normalizer("basic", 1, "word", (_NFKC, _QUOTES, _FOLD, _NO_MARKS, _LOOSE_APOSTROPHE, _SPACES)),
+        Normalizer(
+            "en", 1, "word", (_NFKC, _QUOTES, _LOWER, _NO_MARKS, _LOOSE_APOSTROPHES, _SPACES, _COMPOSE)
+        ),
+        Normalizer(
+            "basic", 1, "word", (_NFKC, _QUOTES, _FOLD, _NO_MARKS, _LOOSE_APOSTROPHES, _SPACES, _COMPOSE)
+        ),
         Normalizer(
             "basic-characters",
             1,
             "character",
-            (_NFKC, _FOLD, Step("remove punctuation and symbols", lambda text: _strip_marks(text, "")), _NO_SPACES),
+            (_NFKC, _FOLD, _ONLY_TEXT, _NO_SPACES, _COMPOSE),
         ),
     )
 }

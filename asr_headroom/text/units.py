@@ -1,7 +1,7 @@
 """Words or characters: what an error is counted in.
 
-A *unit* is chosen by the normaliser of a language: French is scored in words, Chinese in characters. Both error
-rates are always available; the unit says which one is the headline.
+A *unit* is chosen by the normaliser of a language: French is scored in words, Chinese in characters. Both
+error rates are always available; the unit says which one is the headline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["UNSPACED_LANGUAGES", "Unit", "primary_subtag", "rate_name", "split_u
 Unit = Literal["word", "character"]
 
 UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
-"""Languages written without spaces between words: scored in characters, and decoded without a leading space."""
+"""Languages written without spaces between words: scored in characters, decoded without a leading space."""
 
 
 def primary_subtag(language: str) -> str:
