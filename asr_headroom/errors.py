@@ -9,6 +9,7 @@
     │   └── AudioError           a recording cannot be decoded
     ├── ModelError               a model cannot be found, loaded or used for what was asked
     │   └── MissingDependencyError   an optional package is not installed
+    ├── TrainingError            training cannot go on, or cannot be resumed
     ├── ResultsError             results cannot be read, or cannot be compared
     └── ShapeError               arrays whose shapes do not belong together
 
@@ -29,6 +30,7 @@ __all__ = [
     "ModelError",
     "ResultsError",
     "ShapeError",
+    "TrainingError",
     "UsageError",
     "did_you_mean",
 ]
@@ -67,6 +69,10 @@ class MissingDependencyError(ModelError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"this needs the package '{package}'; install it with: pip install 'asr-headroom[{extra}]'")
+
+
+class TrainingError(AsrHeadroomError):
+    """Training cannot go on, or cannot be resumed."""
 
 
 class ResultsError(AsrHeadroomError):

@@ -1,0 +1,87 @@
+"""Which utterances go together: batches of like length, the same on every machine.
+
+Padding costs time, and for many models it changes outputs. So batches hold utterances of nearly equal duration, and
+only those whose ``key`` (see ``Recognizer.batch_key``) is equal: no output then depends on its neighbours. Everything
+here works on indices; no audio is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+__all__ = ["TrainingOrder", "plan_batches", "split_batch"]
+
+_POOL_BATCHES = 50
+"""Training batches whose utterances are sorted by length together: large enough to pad little, small against an epoch."""
+
+
+def plan_batches(durations: Sequence[float], keys: Sequence[Hashable], batch_size: int) -> list[list[int]]:
+    """Every index once, in batches of like duration and equal key, the longest batch first.
+
+    The longest comes first so that a batch too large for the memory fails in the first second, not in the last.
+
+    Args:
+        durations: [utterances] seconds.
+        keys: [utterances] what the rows of one batch must share.
+        batch_size: rows of a batch, at most.
+
+    >>> plan_batches([1.0, 3.0, 2.0, 2.5], ["a", "b", "b", "b"], 2)
+    [[1, 3], [2], [0]]
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index in sorted(range(len(durations)), key=lambda i: (-durations[i], i)):
+        groups.setdefault(keys[index], []).append(index)
+    batches = [rows[i : i + batch_size] for rows in groups.values() for i in range(0, len(rows), batch_size)]
+    return sorted(batches, key=lambda batch: (-durations[batch[0]], batch[0]))
+
+
+def split_batch(
+    batch: Sequence[int], durations: Sequence[float], keys: Sequence[Hashable], max_rows: int
+) -> list[list[int]]:
+    """One training batch as micro-batches of at most ``max_rows`` rows of equal key."""
+    local = plan_batches([durations[i] for i in batch], [keys[i] for i in batch], max_rows)
+    return [[batch[i] for i in rows] for rows in local]
+
+
+class TrainingOrder:
+    """The batches of every epoch, a pure function of durations, batch size, seed and epoch.
+
+    Each utterance occurs once per epoch. Utterances are shuffled, pools of :data:`_POOL_BATCHES` batches are sorted by
+    duration and cut, and the batches are shuffled again.
+
+    Args:
+        durations: [utterances] seconds.
+        batch_size: utterances per optimiser step; the last batch of an epoch may be smaller.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, durations: Sequence[float], batch_size: int, seed: int) -> None:
+        self._durations = np.asarray(durations, dtype=np.float64)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the data."""
+        return -(-len(self._durations) // self._batch_size)
+
+    def batch(self, step: int) -> list[int]:
+        """Indices of the utterances of optimiser step ``step``, counted from 0 over all epochs."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, self._shuffled(epoch))
+        return self._epoch[1][position]
+
+    def _shuffled(self, epoch: int) -> list[list[int]]:
+        generator = np.random.default_rng([self._seed, epoch])
+        order = generator.permutation(len(self._durations))
+        pool_size = self._batch_size * _POOL_BATCHES
+        batches: list[list[int]] = []
+        for start in range(0, len(order), pool_size):
+            pool = order[start : start + pool_size]
+            pool = pool[np.argsort(self._durations[pool], kind="stable")]
+            batches += [pool[i : i + self._batch_size].tolist() for i in range(0, len(pool), self._batch_size)]
+        return [batches[i] for i in generator.permutation(len(batches))]

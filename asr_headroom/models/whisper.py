@@ -1,0 +1,387 @@
+"""Whisper and everything that shares its class: tiny to large-v3-turbo, distilled, English-only, fine-tuned.
+
+Facts and quirks, all kept in this file:
+
+* Prompt. Multilingual: ``<|startoftranscript|><|fr|><|transcribe|><|notimestamps|>``; English-only:
+  ``<|startoftranscript|><|notimestamps|>``. The decoder is fed prompt + target and supervised on target +
+  ``<|endoftext|>`` alone, so that the start token occurs once (a collator that leaves it in the labels doubles it).
+* A target begins with a space in languages that put spaces between words, as Whisper's own output does.
+* Window. Whisper pads every recording to 30 s. ``window="fit"`` runs the encoder over the whole seconds that hold the
+  recording: the position table is sliced and no weight is touched. The window depends on the recording alone, never
+  on its neighbours. Outputs differ a little from those of the full window, so the window stands in every result.
+* The encoder is called layer by layer, because ``WhisperEncoder.forward`` refuses anything but 30 s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
+from transformers.modeling_outputs import BaseModelOutput
+
+from asr_headroom.audio.features import log_mel
+from asr_headroom.data.manifest import Utterance
+from asr_headroom.errors import DataError, ModelError, did_you_mean
+from asr_headroom.models.checkpoints import load_adapter, load_pretrained, read_adapter_base
+from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard
+from asr_headroom.models.protocols import Batch, LossSum, ModelCard
+from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
+
+__all__ = ["Whisper", "Window", "load"]
+
+Window = Literal["full", "fit"]
+
+_FIT_STEP_SECONDS = 1.0
+"""Fitted windows are whole seconds: fine enough to waste little, coarse enough that batches fill up."""
+_IGNORED = -100
+
+
+def load(
+    model_id: str, *, window: Window = "full", dtype: str = "float32", random_init: bool = False, seed: int = 0
+) -> Whisper:
+    """Whisper from a hub id, a local folder, or a folder with a PEFT adapter.
+
+    Args:
+        model_id: hub id or path.
+        window: ``full`` is the window the model was built for (30 s), ``fit`` the seconds that hold each recording.
+        dtype: of the weights; training wants float32.
+        random_init: keep architecture and tokenizer, draw new weights.
+        seed: of the new weights.
+
+    Raises:
+        ModelError: not found, not Whisper, or weights are missing, unexpected or damaged.
+    """
+    base_id = read_adapter_base(model_id)
+    source = base_id or model_id
+    processor = load_pretrained(WhisperProcessor.from_pretrained, source)
+    if random_init:
+        config = load_pretrained(WhisperConfig.from_pretrained, source)
+        torch.manual_seed(seed)
+        module = WhisperForConditionalGeneration(config).to(getattr(torch, dtype))
+        module.generation_config = load_pretrained(GenerationConfig.from_pretrained, source)
+    else:
+        module = load_pretrained(
+            WhisperForConditionalGeneration.from_pretrained, source, weights=True, dtype=getattr(torch, dtype)
+        )
+    return Whisper(load_adapter(module, model_id) if base_id else module, processor, model_id=model_id, window=window)
+
+
+class Whisper:
+    """One Whisper checkpoint behind the protocols ``Recognizer`` and ``Trainable``.
+
+    Args:
+        module: the model, or a PEFT model around it.
+        processor: feature settings and tokenizer.
+        model_id: what it is called in results.
+        window: see the module's docstring.
+
+    Raises:
+        ModelError: the generation config lacks what decoding needs.
+    """
+
+    def __init__(self, module: nn.Module, processor: WhisperProcessor, *, model_id: str, window: Window = "full") -> None:
+        self.module = module
+        self.processor = processor
+        self.window: Window = window
+        self._core: WhisperForConditionalGeneration = (
+            module.get_base_model() if hasattr(module, "get_base_model") else module  # type: ignore[operator]
+        )
+        features = processor.feature_extractor
+        self._mel_filters = torch.from_numpy(np.asarray(features.mel_filters)).float()
+        self._language_ids = self._languages()
+        self.card = ModelCard(
+            model_id=model_id,
+            family="whisper",
+            sampling_rate=features.sampling_rate,
+            max_duration=features.n_samples / features.sampling_rate,
+            languages=tuple(self._language_ids) if self._multilingual else ("en",),
+            parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
+            lora_targets=("q_proj", "k_proj", "v_proj", "out_proj"),
+            encoder_parameters="model.encoder.",
+        )
+        positions = features.n_samples // features.hop_length // 2
+        if positions != self._core.config.max_source_positions:
+            raise ModelError(
+                f"{model_id}: the feature settings give {positions} encoder positions but the model has "
+                f"{self._core.config.max_source_positions}; processor and weights do not belong together"
+            )
+
+    # ------------------------------------------------------------------ prompts and targets
+
+    def prompt_ids(self, language: str | None) -> list[int]:
+        """Decoder input before the first target token.
+
+        Raises:
+            ModelError: a multilingual model is told no language, or one it does not know.
+        """
+        config = self._core.generation_config
+        start = [config.decoder_start_token_id]
+        if self._multilingual:
+            start += [self._language_id(language), config.task_to_id["transcribe"]]
+        return [*start, config.no_timestamps_token_id]
+
+    def target_ids(self, text: str, language: str | None) -> list[int]:
+        """Supervised tokens of a transcript: its text as Whisper writes it, then ``<|endoftext|>``."""
+        text = text.strip()
+        if text and not (language and primary_subtag(language) in UNSPACED_LANGUAGES):
+            text = " " + text
+        return [*self.processor.tokenizer.encode(text, add_special_tokens=False), self._end_id]
+
+    def check_target(self, utterance: Utterance) -> str | None:
+        """Why this utterance cannot be trained on, or None."""
+        duration = utterance.measured_duration()
+        if duration > self.card.max_duration:
+            return f"lasts {duration:.2f} s, beyond the model's {self.card.max_duration:.0f} s"
+        language = utterance.language
+        tokens = len(self.prompt_ids(language)) + len(self.target_ids(utterance.text, language))
+        limit = self._core.config.max_target_positions
+        # The end token is predicted but never fed, so the input is one token shorter than prompt and targets.
+        return f"has {tokens - 1} decoder tokens, beyond the model's {limit}" if tokens - 1 > limit else None
+
+    # ------------------------------------------------------------------ batches
+
+    def batch_key(self, utterance: Utterance) -> Hashable:
+        """The window in samples."""
+        return self._window_samples(round(utterance.measured_duration() * self.card.sampling_rate))
+
+    def decoding_state(self) -> dict[str, Any]:
+        """The window is part of every decoding."""
+        return {"window": self.window}
+
+    def collate(self, batch: Sequence[Utterance]) -> Batch:
+        """Waveforms, decoder inputs and labels on the CPU.
+
+        Returns:
+            ``waveforms`` [batch, samples] float32, zero-padded to the window; ``decoder_input_ids`` [batch, tokens]
+            int64, padded with the end token; ``labels`` [batch, tokens] int64, -100 where nothing is supervised.
+
+        Raises:
+            DataError: a recording or a transcript is longer than the model allows.
+        """
+        waveforms = [self._samples(utterance) for utterance in batch]
+        prompts = [self.prompt_ids(utterance.language) for utterance in batch]
+        targets = [self.target_ids(utterance.text, utterance.language) for utterance in batch]
+        width = max(len(p) + len(t) - 1 for p, t in zip(prompts, targets, strict=True))
+        if width > self._core.config.max_target_positions:
+            longest = max(range(len(batch)), key=lambda i: len(prompts[i]) + len(targets[i]))
+            raise DataError(f"utterance '{batch[longest].id}' {self.check_target(batch[longest])}; leave it out")
+        inputs = torch.full((len(batch), width), self._end_id)
+        labels = torch.full((len(batch), width), _IGNORED)
+        for row, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
+            inputs[row, : len(prompt) + len(target) - 1] = torch.tensor(prompt + target[:-1])
+            labels[row, len(prompt) - 1 : len(prompt) + len(target) - 1] = torch.tensor(target)
+        return Batch(
+            inputs={"waveforms": self._pad(waveforms), "decoder_input_ids": inputs, "labels": labels},
+            num_targets=sum(map(len, targets)),
+            num_utterances=len(batch),
+            audio_seconds=sum(map(len, waveforms)) / self.card.sampling_rate,
+        )
+
+    # ------------------------------------------------------------------ forward
+
+    def loss(self, batch: Batch) -> LossSum:
+        """Cross-entropy of the supervised tokens in nats, summed; logits exist at supervised positions only."""
+        labels = batch.inputs["labels"]
+        encoded = self.encode_waveforms(batch.inputs["waveforms"])
+        hidden = self._core.model.decoder(
+            input_ids=batch.inputs["decoder_input_ids"], encoder_hidden_states=encoded, use_cache=False
+        ).last_hidden_state
+        supervised = labels != _IGNORED
+        logits = self._core.proj_out(hidden[supervised])
+        nats = functional.cross_entropy(logits.float(), labels[supervised], reduction="sum")
+        return LossSum(nats, batch.num_targets)
+
+    def encode_waveforms(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Encoder output of zero-padded waveforms.
+
+        Args:
+            waveforms: [batch, samples] float32; ``samples`` a multiple of two hops and at most the full window.
+
+        Returns:
+            [batch, frames, hidden], one frame per two hops.
+        """
+        encoder = self._core.model.encoder
+        features = self.processor.feature_extractor
+        mel = log_mel(waveforms, self._mel_filters, n_fft=features.n_fft, hop_length=features.hop_length)
+        hidden = functional.gelu(encoder.conv1(mel.to(encoder.conv1.weight.dtype)))
+        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        hidden = functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
+        for layer in encoder.layers:
+            if encoder.training and encoder.layerdrop > 0 and torch.rand([]) < encoder.layerdrop:
+                continue
+            hidden = layer(hidden, None)
+        return encoder.layer_norm(hidden)
+
+    @torch.inference_mode()
+    def transcribe(self, batch: Sequence[Utterance], options: DecodingOptions = GREEDY) -> list[Hypothesis]:
+        """One hypothesis per utterance, in order.
+
+        Raises:
+            DataError: a recording is longer than the model's window; it is never cut.
+            ModelError: the language is unknown to a multilingual model.
+        """
+        waveforms = [self._samples(utterance) for utterance in batch]
+        windows = [self._window_samples(len(waveform)) for waveform in waveforms]
+        prompts = [self.prompt_ids(options.language or utterance.language) for utterance in batch]
+        hypotheses: dict[int, Hypothesis] = {}
+        was_training = self.module.training
+        self.module.eval()
+        for window in sorted(set(windows)):
+            rows = [row for row, value in enumerate(windows) if value == window]
+            encoded = self.encode_waveforms(self._pad([waveforms[row] for row in rows]).to(self._core.device))
+            tokens = self._generate(encoded, [prompts[row] for row in rows], options)
+            hypotheses.update({row: self._hypothesis(t, options) for row, t in zip(rows, tokens, strict=True)})
+        self.module.train(was_training)
+        return [hypotheses[row] for row in range(len(batch))]
+
+    # ------------------------------------------------------------------ wrapping and saving
+
+    def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> Whisper:
+        """The same family around ``wrap(module)``."""
+        return Whisper(wrap(self.module), self.processor, model_id=self.card.model_id, window=self.window)
+
+    def save_pretrained(self, directory: Path) -> None:
+        """Writes what ``from_pretrained`` (PEFT's, for an adapter) and ``WhisperProcessor`` read."""
+        self.module.save_pretrained(directory)  # type: ignore[operator]
+        self.processor.save_pretrained(directory)
+
+    # ------------------------------------------------------------------ private
+
+    @property
+    def _multilingual(self) -> bool:
+        return bool(getattr(self._core.generation_config, "is_multilingual", False))
+
+    @property
+    def _end_id(self) -> int:
+        end = self._core.generation_config.eos_token_id
+        return end[0] if isinstance(end, list) else end
+
+    def _languages(self) -> dict[str, int]:
+        config = self._core.generation_config
+        if getattr(config, "no_timestamps_token_id", None) is None or config.decoder_start_token_id is None:
+            raise ModelError(
+                "the generation config names no decoder_start_token_id or no_timestamps_token_id; copy "
+                "generation_config.json from the checkpoint this one was made from"
+            )
+        table = getattr(config, "lang_to_id", None) or {}
+        if self._multilingual and not (table and getattr(config, "task_to_id", None)):
+            raise ModelError("the generation config is multilingual but has no lang_to_id or task_to_id; update it")
+        return {token.strip("<|>"): id_ for token, id_ in table.items()}
+
+    def _language_id(self, language: str | None) -> int:
+        if language is None:
+            raise ModelError(
+                "this Whisper is multilingual and was told no language; put a language into the manifest or give --language"
+            )
+        subtag = primary_subtag(language)
+        if subtag not in self._language_ids:
+            raise ModelError(
+                f"Whisper '{self.card.model_id}' has no language '{language}'{did_you_mean(subtag, self._language_ids)} "
+                f"(it has: {', '.join(self._language_ids)})"
+            )
+        return self._language_ids[subtag]
+
+    def _samples(self, utterance: Utterance) -> np.ndarray:
+        samples = utterance.samples(self.card.sampling_rate)
+        limit = self.processor.feature_extractor.n_samples
+        if len(samples) > limit:
+            raise DataError(
+                f"utterance '{utterance.id}' lasts {len(samples) / self.card.sampling_rate:.2f} s, beyond the "
+                f"{self.card.max_duration:.0f} s that '{self.card.model_id}' hears at once; cut it or leave it out"
+            )
+        return samples
+
+    def _window_samples(self, samples: int) -> int:
+        features = self.processor.feature_extractor
+        if self.window == "full":
+            return features.n_samples
+        step = round(_FIT_STEP_SECONDS * features.sampling_rate)
+        window = max(1, math.ceil(samples / step)) * step
+        # Two hops make one encoder position, so the window must hold a whole number of them.
+        return min(math.ceil(window / (2 * features.hop_length)) * 2 * features.hop_length, features.n_samples)
+
+    def _pad(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
+        padded = torch.zeros(len(waveforms), max(self._window_samples(len(waveform)) for waveform in waveforms))
+        for row, waveform in enumerate(waveforms):
+            padded[row, : len(waveform)] = torch.from_numpy(waveform)
+        return padded
+
+    def _generate(
+        self, encoded: torch.Tensor, prompts: Sequence[Sequence[int]], options: DecodingOptions
+    ) -> list[list[int]]:
+        """Token ids after the prompt, one list per row, the end token and what follows it removed."""
+        prompt = torch.tensor(prompts, device=encoded.device)
+        stored = self._core.generation_config
+        room = self._core.config.max_target_positions - prompt.shape[1]
+        generation = GenerationConfig(
+            max_length=prompt.shape[1] + min(options.max_new_tokens, room),
+            num_beams=options.beam_size,
+            do_sample=False,
+            suppress_tokens=stored.suppress_tokens or None,
+            begin_suppress_tokens=stored.begin_suppress_tokens or None,
+            decoder_start_token_id=stored.decoder_start_token_id,
+            eos_token_id=self._end_id,
+            pad_token_id=self._end_id,
+        )
+        guard = options.loop_guard
+        stopping = StoppingCriteriaList()
+        if guard.max_period and options.beam_size == 1:
+            stopping.append(_StopLoops(guard, prompt.shape[1]))
+        # Whisper's own generate() re-encodes, and re-enters its long-form loop; the generic one does neither.
+        sequences = GenerationMixin.generate(
+            self._core,
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            attention_mask=torch.ones(encoded.shape[:2], dtype=torch.long, device=encoded.device),
+            decoder_input_ids=prompt,
+            generation_config=generation,
+            stopping_criteria=stopping,
+        )
+        rows = []
+        for row in sequences[:, prompt.shape[1] :].tolist():
+            rows.append(row[: row.index(self._end_id) + 1] if self._end_id in row else row)
+        return rows
+
+    def _hypothesis(self, tokens: list[int], options: DecodingOptions) -> Hypothesis:
+        ended = bool(tokens) and tokens[-1] == self._end_id
+        tokens = tokens[:-1] if ended else tokens
+        guard = options.loop_guard
+        period = guard.period(tokens) if guard.max_period else None
+        if period is not None:
+            tokens = guard.cut(tokens, period)
+        text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Hypothesis(
+            text=text.strip(),
+            token_ids=tuple(tokens),
+            truncated=not ended and period is None,
+            looped=period is not None,
+        )
+
+
+class _StopLoops(StoppingCriteria):
+    """Ends a row as soon as the loop guard sees it repeat itself."""
+
+    def __init__(self, guard: LoopGuard, prompt_length: int) -> None:
+        self._guard = guard
+        self._prompt_length = prompt_length
+        self._reach = max(guard.max_period * guard.repeats, guard.min_tokens + guard.max_period)
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        tails = input_ids[:, self._prompt_length :][:, -self._reach :].tolist()
+        looping = [self._guard.period(tail) is not None for tail in tails]
+        return torch.tensor(looping, device=input_ids.device)

@@ -1,0 +1,108 @@
+"""Settings of supervised training, under Hugging Face's names. Torch-free, so that the command line can read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from asr_headroom.budget import parse_budget
+from asr_headroom.errors import ConfigError
+from asr_headroom.models.lora import LoraConfig
+
+__all__ = ["Method", "TrainConfig"]
+
+Method = Literal["lora", "full", "scratch"]
+
+_DEFAULT_LEARNING_RATE = {"lora": 1e-4, "full": 1e-5, "scratch": 5e-4}
+"""The study's rates (SPEC §2.2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is fine-tuned."""
+
+    method: Method = "lora"
+    """lora: low-rank updates; full: all weights; scratch: all weights, drawn anew."""
+
+    learning_rate: float | None = None
+    """Peak rate of AdamW; the default depends on the method (lora 1e-4, full 1e-5, scratch 5e-4)."""
+
+    num_train_epochs: float = 1.0
+    """Passes over the training data; the ceiling when a budget is given."""
+
+    max_steps: int | None = None
+    """Optimiser steps, instead of epochs."""
+
+    budget: str | None = None
+    """Wall-clock limit of the whole training, evaluation included: 45m, 1h30m, 2.5gpu-h."""
+
+    per_device_train_batch_size: int = 16
+    """Utterances in one forward pass."""
+
+    gradient_accumulation_steps: int = 1
+    """Forward passes per optimiser step; the gradient is that of the whole batch, whatever this is."""
+
+    warmup_ratio: float = 0.1
+    """Share of the steps over which the rate rises from 0."""
+
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up."""
+
+    weight_decay: float = 0.0
+    """Decoupled decay of matrices; never of biases and norms."""
+
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+
+    mixed_precision: Literal["auto", "no", "bf16"] = "auto"
+    """bf16 computes in bfloat16 over float32 weights; auto does so on a GPU."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    eval_steps: int | None = None
+    """Steps between evaluations; by default a tenth of the run, and at most a quarter of a budget."""
+
+    eval_utterances: int = 100
+    """Fixed subset of the dev set that is transcribed at each evaluation."""
+
+    early_stopping_patience: int | None = None
+    """Evaluations without a new best after which training stops."""
+
+    dataloader_num_workers: int = 2
+    """Threads that read audio ahead of the training."""
+
+    logging_steps: int = 10
+    """Steps between lines of the log."""
+
+    seed: int = 42
+    """Of data order, dropout and new weights."""
+
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Low-rank updates, for method lora."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        at_least_one = ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps", "eval_utterances")
+        at_least_one += ("dataloader_num_workers",)
+        problems += [f"{n} is {getattr(self, n)}; it must be at least 1" for n in at_least_one if getattr(self, n) < 1]
+        for name in ("learning_rate", "max_steps", "eval_steps", "num_train_epochs", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                problems.append(f"{name} is {value}; it must be above 0")
+        if not 0 <= self.warmup_ratio <= 1:
+            problems.append(f"warmup_ratio is {self.warmup_ratio}; it must be in [0, 1]")
+        if self.weight_decay < 0:
+            problems.append(f"weight_decay is {self.weight_decay}; it must be at least 0")
+        try:
+            if self.budget is not None:
+                parse_budget(self.budget)
+        except ConfigError as error:
+            problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, or the method's default."""
+        return self.learning_rate if self.learning_rate is not None else _DEFAULT_LEARNING_RATE[self.method]
