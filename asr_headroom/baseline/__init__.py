@@ -1,1 +1,0 @@
-"""Base models measured before anything is spent."""

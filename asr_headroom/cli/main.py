@@ -1,0 +1,92 @@
+"""Parses the first word and hands the rest to that verb's file. Start here to see what the command can do."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import asr_headroom
+from asr_headroom.errors import AsrHeadroomError, did_you_mean
+
+__all__ = ["VERBS", "main"]
+
+VERBS = ("bench", "train", "score", "compare", "report", "data", "normalize", "run", "lab")
+"""In the order of the work; each is a module of this package with SUMMARY, add_arguments and run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"asr-headroom {asr_headroom.__version__}")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        return _fail(f"unknown command '{verb}'{did_you_mean(verb, VERBS)} (`asr-headroom --help` lists them)", 2)
+    module = importlib.import_module(f"asr_headroom.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"asr-headroom {verb}",
+        description=module.SUMMARY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbosity = parser.add_mutually_exclusive_group()
+    verbosity.add_argument("--quiet", action="store_true", help="only warnings and results")
+    verbosity.add_argument("--verbose", action="store_true", help="also what the libraries log")
+    module.add_arguments(parser)
+    try:
+        arguments = parser.parse_args(rest)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    _configure_logging(quiet=arguments.quiet, verbose=arguments.verbose)
+    try:
+        return module.run(arguments)
+    except AsrHeadroomError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped; run the same command again and it goes on from here", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _overview() -> str:
+    modules = {verb: importlib.import_module(f"asr_headroom.cli.{verb}") for verb in VERBS}
+    lines = [f"  {verb:<10} {module.SUMMARY}" for verb, module in modules.items()]
+    return "\n".join(
+        [
+            "usage: asr-headroom COMMAND …",
+            "",
+            "Will fine-tuning this speech recogniser pay, and what did it buy?",
+            "",
+            *lines,
+            "",
+            "`asr-headroom COMMAND --help` shows its flags. New here? `asr-headroom lab` tells the whole story offline.",
+        ]
+    )
+
+
+def _configure_logging(*, quiet: bool, verbose: bool) -> None:
+    # Set before transformers is imported: its progress bars and advice would drown ours.
+    if not verbose:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    logging.getLogger("asr_headroom").setLevel(logging.WARNING if quiet else logging.INFO)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO if verbose else logging.ERROR)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"asr-headroom: {message}", file=sys.stderr)
+    return exit_code

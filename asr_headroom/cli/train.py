@@ -1,0 +1,29 @@
+"""``asr-headroom train``: fine-tune a model inside a budget."""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "fine-tune a model inside a budget (LoRA, full, scratch), resumable; the best step on dev is kept"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``train``."""
+    from asr_headroom.cli.options import add_config_arguments
+    from asr_headroom.stages.train import TrainStageConfig
+
+    add_config_arguments(parser, TrainStageConfig)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains, then says where the model is and how to judge it."""
+    from asr_headroom.cli.options import config_from_arguments, print_settings
+    from asr_headroom.stages.train import TrainStageConfig, train
+
+    config = config_from_arguments(arguments, TrainStageConfig)
+    if arguments.dry_run:
+        return print_settings(config)
+    directory = train(config)
+    print(directory)
+    print(f"Next: asr-headroom bench --models {config.model} {directory} --data TEST --window {config.window}")
+    return 0

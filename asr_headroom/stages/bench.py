@@ -1,0 +1,204 @@
+"""``bench``: models on test sets, one resumable run directory for each pair."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asr_headroom.config import fingerprint, to_mapping
+from asr_headroom.errors import ConfigError
+from asr_headroom.evaluate.transcribe import transcribe_manifest
+from asr_headroom.models.decoding import DecodingOptions
+from asr_headroom.models.protocols import Recognizer
+from asr_headroom.models.registry import load_model
+from asr_headroom.provenance import collect_provenance
+from asr_headroom.results.schema import RunInfo
+from asr_headroom.results.store import Results, ResultsWriter, load_results
+from asr_headroom.stages.data import Loaded, load_data
+from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
+from asr_headroom.text.units import primary_subtag
+
+__all__ = ["BenchConfig", "bench", "default_name", "read_model_facts"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """Measure models on test sets."""
+
+    models: tuple[str, ...]
+    """Hub ids, local folders, or folders written by train."""
+
+    data: tuple[str, ...]
+    """Test sets: manifests, folders, hub ids, profiles."""
+
+    output: str = "runs/bench"
+    """Folder for one run directory per model and test set."""
+
+    language: str | None = None
+    """BCP-47 tag for rows that name none; decoding is told each row's language."""
+
+    normalizer: str | None = None
+    """Normaliser of the scores; the language's default otherwise."""
+
+    window: Literal["full", "fit"] = "full"
+    """Whisper: full decodes in the 30 s window it was trained with; fit in the seconds that hold the recording."""
+
+    batch_size: int = 16
+    """Utterances decoded together, at most."""
+
+    beam_size: int = 1
+    """1 is greedy."""
+
+    max_new_tokens: int = 225
+    """Tokens at which a hypothesis is cut, and marked."""
+
+    max_duration: float | None = None
+    """Seconds; longer utterances are left out and counted. Without it they are refused."""
+
+    limit: int | None = None
+    """Only the first utterances of each test set."""
+
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, counted, instead of refusing the manifest."""
+
+    name: str | None = None
+    """Name in tables; only with one model."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.models or not self.data:
+            problems.append("bench needs at least one model and one test set")
+        if self.name and len(self.models) != 1:
+            problems.append(f"name is for one model, there are {len(self.models)}; leave it out")
+        for field in ("batch_size", "beam_size", "max_new_tokens"):
+            if getattr(self, field) < 1:
+                problems.append(f"{field} is {getattr(self, field)}; it must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            problems.append(f"limit is {self.limit}; it must be at least 1")
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+
+def bench(config: BenchConfig) -> list[Results]:
+    """Transcribes each test set with each model; complete pairs are read, not repeated.
+
+    Raises:
+        AsrHeadroomError: data or a model cannot be used; results written before stay.
+    """
+    if config.normalizer:
+        get_normalizer(config.normalizer)
+    sets = [
+        load_data(
+            source,
+            language=config.language,
+            limit=config.limit,
+            max_duration=config.max_duration,
+            skip_bad=config.skip_bad,
+        )
+        for source in config.data
+    ]
+    results = []
+    for model_id in config.models:
+        model: Recognizer | None = None
+        for source, loaded in zip(config.data, sets, strict=True):
+            directory = Path(config.output) / _slug(config.name or default_name(model_id)) / _slug(loaded.manifest.name)
+            if _is_complete(directory, model_id, config, loaded):
+                logger.info("%s: complete already", directory)
+            else:
+                model = model or load_model(model_id, window=config.window)
+                _run_one(model, model_id, source, loaded, directory, config)
+            results.append(load_results(directory))
+    return results
+
+
+def _run_one(
+    model: Recognizer, model_id: str, source: str, loaded: Loaded, directory: Path, config: BenchConfig
+) -> None:
+    language = _common_language(loaded)
+    normalizer = get_normalizer(config.normalizer) if config.normalizer else normalizer_for_language(language)
+    options = DecodingOptions(beam_size=config.beam_size, max_new_tokens=config.max_new_tokens)
+    decoding = to_mapping(options) | model.decoding_state() | {"batch_size": config.batch_size}
+    facts = read_model_facts(model_id)
+    run = RunInfo(
+        name=config.name or default_name(model_id),
+        language=language,
+        model={
+            "id": model_id,
+            "family": model.card.family,
+            "parameters": model.card.parameters,
+            "trainable_parameters": facts.get("trainable_parameters"),
+            "method": facts.get("method"),
+            "base": facts.get("base"),
+            "best_step": facts.get("best_step"),
+            "language_mismatch": _mismatch(model, language),
+        },
+        data=loaded.facts() | {"source": source},
+        decoding=decoding,
+        decoding_hash=fingerprint(decoding),
+        normalizer={"id": normalizer.id, "version": normalizer.version, "hash": normalizer.hash},
+        config=to_mapping(config),
+        parent=default_name(facts["base"]) if facts.get("base") else None,
+        minutes={f"train {stage}": minutes for stage, minutes in facts.get("minutes", {}).items()},
+        provenance=collect_provenance(),
+    )
+    logger.info("%s on %s: %d utterances, window %s", run.name, loaded.manifest.name, len(loaded.manifest), config.window)
+    with ResultsWriter(directory, run) as writer:
+        start = time.monotonic()
+        try:
+            transcribe_manifest(
+                model, loaded.manifest, options, normalizer=normalizer, batch_size=config.batch_size, writer=writer
+            )
+        finally:
+            writer.add_minutes("transcribe", (time.monotonic() - start) / 60)
+        writer.finish()
+
+
+def default_name(model_id: str) -> str:
+    """How a model is called in tables.
+
+    >>> default_name("openai/whisper-small"), default_name("runs/small-lora/model")
+    ('whisper-small', 'small-lora')
+    """
+    parts = [part for part in re.split(r"[/\\]", model_id) if part not in ("", ".", "..")]
+    return parts[-2] if len(parts) > 1 and parts[-1] == "model" else parts[-1]
+
+
+def read_model_facts(model_id: str) -> dict[str, Any]:
+    """What ``train`` wrote beside a model's weights; empty for a model from elsewhere."""
+    path = Path(model_id) / "headroom.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _is_complete(directory: Path, model_id: str, config: BenchConfig, loaded: Loaded) -> bool:
+    """Whether the directory holds exactly this run, finished: no need to load the model."""
+    if not (directory / "run.json").is_file():
+        return False
+    run = load_results(directory).run
+    same = run.model.get("id") == model_id and run.data.get("fingerprint") == loaded.manifest.fingerprint()
+    settings = ("window", "batch_size", "beam_size", "max_new_tokens", "normalizer")
+    wanted = to_mapping(config)
+    return run.status == "complete" and same and all(run.config.get(name) == wanted[name] for name in settings)
+
+
+def _common_language(loaded: Loaded) -> str | None:
+    languages = {utterance.language for utterance in loaded.manifest}
+    return languages.pop() if len(languages) == 1 else None
+
+
+def _mismatch(model: Recognizer, language: str | None) -> bool:
+    """True where the model was never meant for the language: a baseline row, not a competitor."""
+    known = model.card.languages
+    return bool(language and known and primary_subtag(language) not in known)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "unnamed"
+
+

@@ -1,0 +1,75 @@
+"""Data as every stage reads it: manifest, language, limits; what is left out is counted and said."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asr_headroom.data.manifest import Manifest, Utterance
+from asr_headroom.data.readers import read_manifest
+from asr_headroom.errors import DataError
+
+__all__ = ["Loaded", "load_data"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A manifest ready for a stage.
+
+    Attributes:
+        manifest: the utterances that are used.
+        left_out: how many were not, by reason.
+    """
+
+    manifest: Manifest
+    left_out: dict[str, int]
+
+    def facts(self) -> dict[str, Any]:
+        """For results: name, fingerprint, sizes."""
+        return {
+            "name": self.manifest.name,
+            "fingerprint": self.manifest.fingerprint(),
+            "num_utterances": len(self.manifest),
+            "left_out": self.left_out,
+        }
+
+
+def load_data(
+    source: str,
+    *,
+    language: str | None = None,
+    limit: int | None = None,
+    max_duration: float | None = None,
+    skip_bad: bool = False,
+) -> Loaded:
+    """Reads a source and leaves out what the caller said may be left out, with a count.
+
+    Args:
+        source: whatever :func:`asr_headroom.data.readers.read_manifest` understands.
+        language: for rows that name none.
+        limit: only the first rows.
+        max_duration: seconds; longer utterances are left out and counted.
+        skip_bad: leave out rows that cannot be used, and count them, instead of refusing the manifest.
+
+    Raises:
+        DataError: the source cannot be read, or nothing is left.
+    """
+    manifest = read_manifest(source, language=language, limit=limit, skip_bad=skip_bad)
+    left_out: Counter[str] = Counter()
+    left_out["unusable rows"] = sum(problem.fatal for problem in manifest.problems)
+    utterances: Sequence[Utterance] = manifest.utterances
+    if max_duration is not None:
+        kept = [u for u in utterances if u.measured_duration() <= max_duration]
+        left_out[f"longer than {max_duration:g} s"] = len(utterances) - len(kept)
+        utterances = kept
+    if not utterances:
+        raise DataError(f"{source}: no usable utterance is left; look at it with `asr-headroom data validate {source}`")
+    counts = {reason: count for reason, count in left_out.items() if count}
+    for reason, count in counts.items():
+        logger.warning("%s: %d left out (%s)", manifest.name, count, reason)
+    return Loaded(Manifest(manifest.name, utterances, manifest.problems), counts)

@@ -1,0 +1,165 @@
+"""``train``: fine-tune one model on one manifest, select on dev, keep the best."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from asr_headroom.budget import parse_budget
+from asr_headroom.data.manifest import Utterance
+from asr_headroom.errors import DataError, ModelError
+from asr_headroom.evaluate.transcribe import error_counts_validator, refuse_long_utterances
+from asr_headroom.models.decoding import DecodingOptions
+from asr_headroom.models.protocols import Trainable
+from asr_headroom.models.registry import load_model
+from asr_headroom.stages.data import load_data
+from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
+from asr_headroom.text.targets import TargetForm, write_target
+from asr_headroom.train.config import TrainConfig
+
+__all__ = ["TrainStageConfig", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStageConfig(TrainConfig):
+    """Fine-tune a model."""
+
+    model: str
+    """Hub id or local folder of the model to start from."""
+
+    train: str
+    """Training data: manifest, folder, hub id or profile."""
+
+    dev: str
+    """Dev data; selects the best step, and is never trained on."""
+
+    output: str = "runs/train"
+    """Folder of this run."""
+
+    language: str | None = None
+    """BCP-47 tag for rows that name none."""
+
+    normalizer: str | None = None
+    """Normaliser of the dev scores; the language's default otherwise."""
+
+    window: Literal["full", "fit"] = "full"
+    """Whisper: the window in training and on dev; use the same in bench."""
+
+    target_form: TargetForm = "as-is"
+    """Written form to learn: as-is, lower, or sentence (capital first letter and full stop)."""
+
+    max_duration: float | None = None
+    """Seconds; longer dev utterances are left out and counted."""
+
+    limit: int | None = None
+    """Only the first utterances of the training data."""
+
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, counted, instead of refusing the manifest."""
+
+
+def train(config: TrainStageConfig) -> Path:
+    """Runs or resumes the training; returns the folder of the best model.
+
+    Raises:
+        AsrHeadroomError: data, model, budget or disk do not allow it; the message says which and what to do.
+    """
+    from asr_headroom.train.loop import Training
+    from asr_headroom.train.methods import apply_method
+
+    if config.normalizer:
+        get_normalizer(config.normalizer)
+    train_data = load_data(config.train, language=config.language, limit=config.limit, skip_bad=config.skip_bad)
+    dev_data = load_data(
+        config.dev, language=config.language, max_duration=config.max_duration, skip_bad=config.skip_bad
+    )
+    model = load_model(config.model, window=config.window, **_random_init(config))
+    if not isinstance(model, Trainable):
+        raise ModelError(f"'{config.model}' ({model.card.family}) can be benched but not trained here")
+    refuse_long_utterances(model, dev_data.manifest)
+    usable, left_out = _usable(model, train_data.manifest, config.target_form)
+    dev = _fixed_subset(dev_data.manifest.utterances, config.eval_utterances, config.seed)
+    language = dev[0].language
+    normalizer = get_normalizer(config.normalizer) if config.normalizer else normalizer_for_language(language)
+    outcome = Training(
+        apply_method(model, config),
+        usable,
+        [replace(utterance, text=write_target(utterance.text, config.target_form)) for utterance in dev],
+        _train_config(config),
+        Path(config.output),
+        validate=error_counts_validator(
+            {"dev": dev},
+            DecodingOptions(),
+            batch_size=config.per_device_train_batch_size,
+            normalizers={"dev": normalizer},
+        ),
+        facts={
+            "family": model.card.family,
+            "base": config.model,
+            "train_data": train_data.facts() | {"source": config.train, "unusable": left_out, "used": len(usable)},
+            "dev_data": dev_data.facts() | {"source": config.dev, "used": len(dev)},
+            "window": config.window,
+            "target_form": config.target_form,
+            "normalizer": normalizer.id,
+        },
+        budget_seconds=_budget_seconds(config),
+    ).run()
+    said = "no step beat the base on dev; the base is what is kept" if outcome.best_step == 0 else f"best step {outcome.best_step}"
+    logger.info("%s after %d of %d steps (%s): %s", outcome.reason, outcome.stopped_at, outcome.plan.total_steps, said, outcome.model_directory)
+    return outcome.model_directory
+
+
+def _random_init(config: TrainStageConfig) -> dict[str, Any]:
+    return {"random_init": True, "seed": config.seed} if config.method == "scratch" else {}
+
+
+def _usable(
+    model: Trainable, utterances: Sequence[Utterance], form: TargetForm
+) -> tuple[list[Utterance], dict[str, int]]:
+    """Utterances the model can learn from, in the form wanted, and how many were left out, by reason."""
+    usable, reasons = [], Counter[str]()
+    for utterance in utterances:
+        utterance = replace(utterance, text=write_target(utterance.text, form))
+        reason = model.check_target(utterance)
+        if reason is None:
+            usable.append(utterance)
+            continue
+        kind = "too long for the model"
+        if not reasons[kind]:
+            logger.warning("%s: '%s' %s; such utterances are left out of training", utterance.origin, utterance.id, reason)
+        reasons[kind] += 1
+    for reason, count in reasons.items():
+        logger.warning("%d of %d training utterances left out: %s", count, len(utterances), reason)
+    if not usable:
+        raise DataError(f"none of the {len(utterances)} training utterances can be used; the last: {reason}")
+    return usable, dict(reasons)
+
+
+def _fixed_subset(utterances: Sequence[Utterance], count: int, seed: int) -> list[Utterance]:
+    """The same ``count`` utterances for the same data and seed, in the manifest's order."""
+    if len(utterances) <= count:
+        return list(utterances)
+    chosen = np.random.default_rng(seed).permutation(len(utterances))[:count]
+    return [utterances[index] for index in sorted(chosen)]
+
+
+def _train_config(config: TrainStageConfig) -> TrainConfig:
+    return TrainConfig(**{spec.name: getattr(config, spec.name) for spec in fields(TrainConfig)})
+
+
+def _budget_seconds(config: TrainStageConfig) -> float | None:
+    if config.budget is None:
+        return None
+    if "gpu-" not in config.budget:
+        return parse_budget(config.budget)
+    import torch
+
+    return parse_budget(config.budget, num_gpus=max(1, torch.cuda.device_count()))
