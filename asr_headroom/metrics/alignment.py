@@ -32,15 +32,16 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Block]:
     ['equal', 'substitute', 'delete']
     """
     blocks = []
-    for tag, i, j, k, end in Levenshtein.opcodes(reference, hypothesis):
-        if tag == "equal":
-            blocks += [Block("equal", *pair) for pair in zip(reference[i:j], hypothesis[k:end], strict=True)]
-        elif tag == "replace":
-            blocks += [
-                Block("substitute", *pair) for pair in zip(reference[i:j], hypothesis[k:end], strict=True)
-            ]
-        elif tag == "delete":
-            blocks += [Block("delete", unit, None) for unit in reference[i:j]]
+    for step in Levenshtein.opcodes(reference, hypothesis):
+        # A stretch of "replace" is as long on both sides, so it pairs off like "equal".
+        left = reference[step.src_start : step.src_end]
+        right = hypothesis[step.dest_start : step.dest_end]
+        if step.tag == "equal":
+            blocks += [Block("equal", *pair) for pair in zip(left, right, strict=True)]
+        elif step.tag == "replace":
+            blocks += [Block("substitute", *pair) for pair in zip(left, right, strict=True)]
+        elif step.tag == "delete":
+            blocks += [Block("delete", unit, None) for unit in left]
         else:
-            blocks += [Block("insert", None, unit) for unit in hypothesis[k:end]]
+            blocks += [Block("insert", None, unit) for unit in right]
     return blocks

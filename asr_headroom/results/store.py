@@ -42,7 +42,7 @@ class Results:
     path: Path | None = None
 
     def counts(self, normalizer: Normalizer) -> list[UtteranceCounts]:
-        """Counts per utterance under a normaliser: the stored ones where they are its own, else counted anew."""
+        """Counts per utterance under a normaliser: the stored ones where they are its own, else new."""
         if self.run.normalizer.get("hash") == normalizer.hash:
             return [prediction.counts for prediction in self.predictions]
         return [count_pair(p.reference, p.hypothesis, normalizer) for p in self.predictions]

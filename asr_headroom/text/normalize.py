@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from asr_headroom.errors import ConfigError, did_you_mean
 from asr_headroom.text.units import Unit, primary_subtag, unit_of_language
@@ -126,7 +127,7 @@ def _to_simplified(text: str) -> str:
 
 
 @functools.cache
-def _opencc() -> Callable:
+def _opencc() -> Any:
     # Loading OpenCC's tables takes ~0.1 s, so only those who score Chinese pay for it.
     from opencc import OpenCC
 

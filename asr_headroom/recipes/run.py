@@ -1,0 +1,228 @@
+"""Recipes: named steps in YAML, executed in order, each skipped when it is done.
+
+A recipe is a mapping with ``name``, ``description`` and ``steps``. A step has a ``name``, one verb with its settings
+(``bench``, ``train``, ``speech``, ``compare``, ``report``), and nothing else::
+
+    - name: zh-lora
+      train: {model: "${package}/lab/base", train: "${speech-zh-train}", method: lora}
+
+``${step}`` stands for an earlier step's folder, ``${package}`` for the installed package. A step's fingerprint is taken
+over its settings and those of every step it refers to, so a changed recipe never passes for the one that was run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asr_headroom
+from asr_headroom.budget import format_minutes
+from asr_headroom.config import apply_overrides, fingerprint, from_mapping, load_yaml
+from asr_headroom.errors import ConfigError, did_you_mean
+from asr_headroom.recipes.steps import STEP_KINDS
+from asr_headroom.results.store import write_json
+
+__all__ = ["Recipe", "Step", "load_recipe", "recipe_names", "run_recipe"]
+
+logger = logging.getLogger(__name__)
+
+_PACKAGE = Path(asr_headroom.__file__).parent
+_REFERENCE = re.compile(r"\$\{([\w.-]+)\}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One named step.
+
+    Attributes:
+        name: unique in its recipe; also its folder.
+        verb: key of :data:`asr_headroom.recipes.steps.STEP_KINDS`.
+        settings: of the verb's config, references unresolved.
+        needs: names of the steps it refers to.
+    """
+
+    name: str
+    verb: str
+    settings: Mapping[str, Any]
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe: every verb exists, every setting is known, every reference points backwards."""
+
+    name: str
+    description: str
+    steps: tuple[Step, ...]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(path.stem for path in (_PACKAGE / "recipes").glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe, from the package by name or from a file.
+
+    Args:
+        name_or_path: ``lab``, or a path ending in .yaml.
+        overrides: ``step.field=value``.
+
+    Raises:
+        ConfigError: there is no such recipe, or something in it is wrong; all problems are listed.
+    """
+    is_path = name_or_path.endswith((".yaml", ".yml"))
+    path = Path(name_or_path) if is_path else _PACKAGE / "recipes" / f"{name_or_path}.yaml"
+    if not is_path and not path.is_file():
+        raise ConfigError(
+            f"unknown recipe '{name_or_path}'{did_you_mean(name_or_path, recipe_names())} "
+            f"(in the package: {', '.join(recipe_names())}; or give the path of a .yaml file)"
+        )
+    values = load_yaml(path)
+    unknown = set(values) - {"name", "description", "steps"}
+    if unknown or not isinstance(values.get("steps"), list) or not values["steps"]:
+        raise ConfigError(f"{path}: write 'name', 'description' and a non-empty list 'steps', nothing else")
+    problems: list[str] = []
+    steps: list[Step] = []
+    for number, plain in enumerate(values["steps"], start=1):
+        steps += _read_step(plain, f"{path}: step {number}", [step.name for step in steps], problems)
+    steps = _overridden(steps, overrides, problems)
+    for step in steps:
+        _check_settings(step, str(path), problems)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Recipe(str(values.get("name", path.stem)), str(values.get("description", "")), tuple(steps), _fingerprints(steps))
+
+
+def run_recipe(
+    name_or_path: str,
+    *,
+    output: Path,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], None] = logger.info,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Executes a recipe's steps in order; a step that is done already is skipped.
+
+    Args:
+        name_or_path: see :func:`load_recipe`.
+        output: folder that gets one folder per step.
+        overrides: ``step.field=value``.
+        say: takes the lines that steps have to say, such as tables and verdicts.
+        clock: for the minutes.
+
+    Raises:
+        ConfigError: the recipe is wrong, or a step was run there before with other settings.
+        AsrHeadroomError: a step failed; the steps before it stay done.
+    """
+    recipe = load_recipe(name_or_path, overrides)
+    _refuse_changed_steps(recipe, output)
+    folders = {step.name: output / step.name for step in recipe.steps}
+    begin = clock()
+    for number, step in enumerate(recipe.steps, start=1):
+        mark = output / ".done" / f"{step.name}.json"
+        kind = STEP_KINDS[step.verb]
+        settings = _resolve(step.settings, folders)
+        config = from_mapping(kind.config_type, {**settings, "output": str(folders[step.name])}, where=step.name)
+        if mark.is_file():
+            logger.info("[%d/%d] %s: done before", number, len(recipe.steps), step.name)
+            kind.repeat(config, say)
+            continue
+        logger.info("[%d/%d] %s: %s", number, len(recipe.steps), step.name, step.verb)
+        start = clock()
+        kind.execute(config, say)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        write_json(mark, {"fingerprint": recipe.fingerprints[step.name], "minutes": (clock() - start) / 60})
+    logger.info("recipe '%s': %d steps in %s", recipe.name, len(recipe.steps), format_minutes(clock() - begin))
+
+
+def _read_step(plain: Any, where: str, earlier: Sequence[str], problems: list[str]) -> list[Step]:
+    if not isinstance(plain, dict) or len(plain) != 2 or not isinstance(plain.get("name"), str):
+        problems.append(f"{where}: write a 'name' and one verb with its settings (verbs: {', '.join(STEP_KINDS)})")
+        return []
+    name = plain["name"]
+    verb = next(key for key in plain if key != "name")
+    if not re.fullmatch(r"[\w-]+", name) or name in earlier or name == "package":
+        problems.append(f"{where}: the name '{name}' is taken or has characters other than letters, digits, - and _")
+    if verb not in STEP_KINDS:
+        problems.append(f"{where}: unknown verb '{verb}'{did_you_mean(verb, STEP_KINDS)} (verbs: {', '.join(STEP_KINDS)})")
+        return []
+    settings = plain[verb] or {}
+    if not isinstance(settings, dict):
+        problems.append(f"{where}: the settings of '{verb}' are {settings!r}; write a mapping")
+        return []
+    return [Step(name, verb, settings, tuple(_references(settings)))]
+
+
+def _overridden(steps: list[Step], overrides: Sequence[str], problems: list[str]) -> list[Step]:
+    by_name = {step.name: dict(step.settings) for step in steps}
+    for override in overrides:
+        target = override.partition("=")[0].partition(".")[0]
+        if target not in by_name:
+            problems.append(f"--set {override}: there is no step '{target}'{did_you_mean(target, by_name)}")
+    if problems:
+        return steps
+    changed = apply_overrides(by_name, overrides)
+    return [Step(s.name, s.verb, changed[s.name], tuple(_references(changed[s.name]))) for s in steps]
+
+
+def _check_settings(step: Step, where: str, problems: list[str]) -> None:
+    # Against a stand-in folder: paths are not looked at here, only names, types and values of the settings.
+    folders = {name: Path(name) for name in step.needs}
+    try:
+        settings = _resolve(step.settings, folders)
+        from_mapping(STEP_KINDS[step.verb].config_type, {**settings, "output": "output"}, where=f"{where}: {step.name}")
+    except ConfigError as error:
+        problems.append(str(error))
+
+
+def _fingerprints(steps: Sequence[Step]) -> dict[str, str]:
+    prints: dict[str, str] = {}
+    for step in steps:
+        unknown = [name for name in step.needs if name not in prints]
+        if unknown:
+            raise ConfigError(
+                f"step '{step.name}' refers to ${{{unknown[0]}}}, which is not an earlier step"
+                f"{did_you_mean(unknown[0], prints)}"
+            )
+        prints[step.name] = fingerprint([step.verb, dict(step.settings), [prints[name] for name in step.needs]])
+    return prints
+
+
+def _refuse_changed_steps(recipe: Recipe, output: Path) -> None:
+    changed = []
+    for step in recipe.steps:
+        mark = output / ".done" / f"{step.name}.json"
+        if mark.is_file() and json.loads(mark.read_text())["fingerprint"] != recipe.fingerprints[step.name]:
+            changed.append(step.name)
+    if changed:
+        raise ConfigError(
+            f"{output}: was run with other settings of {', '.join(changed)}; choose another --output or delete that folder"
+        )
+
+
+def _references(value: Any) -> list[str]:
+    found = dict.fromkeys(name for text in _strings(value) for name in _REFERENCE.findall(text) if name != "package")
+    return list(found)
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return [text for child in children for text in _strings(child)]
+
+
+def _resolve(value: Any, folders: Mapping[str, Path]) -> Any:
+    if isinstance(value, str):
+        return _REFERENCE.sub(lambda m: str(_PACKAGE if m[1] == "package" else folders.get(m[1], m[0])), value)
+    if isinstance(value, Mapping):
+        return {key: _resolve(child, folders) for key, child in value.items()}
+    return [_resolve(child, folders) for child in value] if isinstance(value, list) else value
