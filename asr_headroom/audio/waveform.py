@@ -1,14 +1,15 @@
 """Reading of recordings: [samples] float32 mono in [-1, 1] at the rate that is asked for.
 
-Decoded by libsndfile (wav, flac, mp3, ogg, opus …), resampled by soxr; from a path, from bytes, or from anything that
-can give its bytes. No ffmpeg, no torchaudio, no torchcodec.
+Decoded by libsndfile (wav, flac, mp3, ogg, opus …), resampled by soxr; from a path, from bytes, or from
+anything that can give its bytes. No ffmpeg, no torchaudio, no torchcodec.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import soundfile
@@ -16,7 +17,15 @@ import soxr
 
 from asr_headroom.errors import AudioError
 
-__all__ = ["AudioInfo", "AudioSource", "StoredAudio", "describe_source", "read_audio_bytes", "read_info", "read_waveform"]
+__all__ = [
+    "AudioInfo",
+    "AudioSource",
+    "StoredAudio",
+    "describe_source",
+    "read_audio_bytes",
+    "read_info",
+    "read_waveform",
+]
 
 
 @runtime_checkable
@@ -67,7 +76,7 @@ def read_info(source: AudioSource) -> AudioInfo:
     """Duration, sampling rate and channels, from the header alone.
 
     Raises:
-        AudioError: the file is missing, empty or not audio.
+        AudioError: the file is missing, empty, not audio, or a wav file that ends before its samples do.
     """
     with _open(source) as sound:
         return AudioInfo(sound.frames / sound.samplerate, sound.samplerate, sound.channels)
@@ -88,9 +97,11 @@ def read_waveform(
         [samples] float32, mean of the channels, at ``sampling_rate``.
 
     Raises:
-        AudioError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or ends before
-            ``start``.
+        AudioError: the file is missing, empty, truncated, not audio, holds NaN or infinite samples, or ends
+            before ``start``.
     """
+    if start < 0:
+        raise AudioError(f"{describe_source(source)}: a segment cannot start at {start:.2f} s")
     with _open(source) as sound:
         rate = sound.samplerate
         first = round(start * rate)
@@ -107,7 +118,8 @@ def read_waveform(
             raise AudioError(f"{describe_source(source)}: decoding fails ({error.error_string})") from error
     if len(samples) < expected:
         raise AudioError(
-            f"{describe_source(source)}: truncated, {len(samples) / rate:.2f} of {expected / rate:.2f} s can be decoded"
+            f"{describe_source(source)}: truncated, {len(samples) / rate:.2f} of {expected / rate:.2f} s "
+            "can be decoded"
         )
     mono = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
     if not np.isfinite(mono).all():
@@ -115,13 +127,18 @@ def read_waveform(
     if rate != sampling_rate:
         mono = soxr.resample(mono, rate, sampling_rate).astype(np.float32, copy=False)
         if not len(mono):
-            raise AudioError(f"{describe_source(source)}: too short to resample ({expected} samples at {rate} Hz)")
+            raise AudioError(
+                f"{describe_source(source)}: too short to resample ({expected} samples at {rate} Hz)"
+            )
     return np.ascontiguousarray(mono)
 
 
 def _open(source: AudioSource) -> soundfile.SoundFile:
-    if isinstance(source, Path) and not source.is_file():
-        raise AudioError(f"{source}: no such file")
+    if isinstance(source, Path):
+        if not source.is_file():
+            raise AudioError(f"{source}: no such file")
+        if source.suffix.lower() == ".raw":
+            raise AudioError(f"{source}: raw samples without a header; convert it to wav or flac")
     stream = str(source) if isinstance(source, Path) else io.BytesIO(read_audio_bytes(source))
     try:
         sound = soundfile.SoundFile(stream)
@@ -130,7 +147,40 @@ def _open(source: AudioSource) -> soundfile.SoundFile:
             f"{describe_source(source)}: not audio that can be decoded ({error.error_string}); "
             "use wav, flac, mp3, ogg or opus"
         ) from error
-    if sound.frames <= 0:
+    try:
+        _refuse_unusable(sound, stream, source)
+    except AudioError:
         sound.close()
-        raise AudioError(f"{describe_source(source)}: holds no audio")
+        raise
     return sound
+
+
+def _refuse_unusable(sound: soundfile.SoundFile, stream: str | io.BytesIO, source: AudioSource) -> None:
+    # libsndfile shortens a cut wav file to what is there without a word, so its promise is read here.
+    if sound.format in ("WAV", "WAVEX"):
+        if isinstance(stream, str):
+            with Path(stream).open("rb") as file:
+                missing = _missing_wav_bytes(file)
+        else:
+            missing = _missing_wav_bytes(io.BytesIO(stream.getvalue()))
+        if missing:
+            raise AudioError(
+                f"{describe_source(source)}: truncated, {missing} bytes that its header announces are missing"
+            )
+    if sound.frames <= 0:
+        raise AudioError(f"{describe_source(source)}: holds no audio")
+
+
+def _missing_wav_bytes(file: BinaryIO) -> int:
+    """Bytes of samples that the header announces beyond the end of the file; 0 where it announces no size."""
+    size = file.seek(0, io.SEEK_END)
+    position = 12
+    while position + 8 <= size:
+        file.seek(position)
+        name, length = struct.unpack("<4sI", file.read(8))
+        if name == b"data":
+            # Programs that write to a pipe leave the size at its largest value.
+            unknown = length >= 0x7FFFF000
+            return 0 if unknown else max(0, position + 8 + length - size)
+        position += 8 + length + length % 2
+    return 0

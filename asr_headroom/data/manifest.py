@@ -1,7 +1,7 @@
 """The nouns of speech data: an :class:`Utterance` and a :class:`Manifest` of them, and JSON lines in and out.
 
-A manifest knows where each row came from and which rows could not be used: bad rows are problems with file and line,
-never silently missing. Audio stays where it is until samples are asked for.
+A manifest knows where each row came from and which rows could not be used: bad rows are problems with file
+and line, never silently missing. Audio stays where it is until samples are asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 
 from asr_headroom.audio.waveform import AudioSource, read_info, read_waveform
+from asr_headroom.errors import DataError
 
 __all__ = ["Manifest", "Problem", "Utterance", "write_manifest"]
 
@@ -109,7 +110,7 @@ class Manifest(Sequence[Utterance]):
         return iter(self.utterances)
 
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits over ids, references and segment times: two tests are the same when it is."""
+        """Twelve hexadecimal digits over ids, references and segment times: equal for equal tests."""
         digest = hashlib.sha256()
         for utterance in self:
             row = (utterance.id, utterance.text, utterance.start, utterance.end)
@@ -121,14 +122,16 @@ def write_manifest(path: Path, utterances: Sequence[Utterance]) -> None:
     """Writes our JSON lines; audio paths below the manifest's folder are made relative to it.
 
     Raises:
-        TypeError: an utterance's audio is not a file.
+        DataError: an utterance's audio is not a file.
         OSError: the disk refuses.
     """
     root = path.parent.resolve()
     lines = []
     for utterance in utterances:
         if not isinstance(utterance.audio, Path):
-            raise TypeError(f"utterance '{utterance.id}' has no audio file to point at; export its audio first")
+            raise DataError(
+                f"utterance '{utterance.id}' has no audio file to point at; export its audio first"
+            )
         audio = utterance.audio.resolve()
         row: dict[str, Any] = {
             "id": utterance.id,
