@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 SUMMARY = "measure models on your recordings: error rates with intervals, resumable"
 
@@ -19,15 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Benches, then prints the table and where everything is."""
     from asr_headroom.cli.options import config_from_arguments, print_settings
-    from asr_headroom.report.tables import render_tables
+    from asr_headroom.report.tables import build_tables, to_json, to_markdown
     from asr_headroom.stages.bench import BenchConfig, bench
 
     config = config_from_arguments(arguments, BenchConfig)
     if arguments.dry_run:
         return print_settings(config)
-    results = bench(config)
-    print(render_tables(results, as_json=arguments.json))
-    if not arguments.json:
-        paths = " ".join(str(result.path) for result in results)
-        print(f"\nNext: asr-headroom report {paths} --output {config.output}/page.html")
+    tables = build_tables(bench(config))
+    if arguments.json:
+        print(json.dumps(to_json(tables), ensure_ascii=False, indent=1))
+        return 0
+    print(to_markdown(tables))
+    print(f"Next: asr-headroom report {config.output} --output {config.output}/page.html")
     return 0

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from asr_headroom.data.manifest import Manifest, Utterance
@@ -62,6 +63,7 @@ def load_data(
     manifest = read_manifest(source, language=language, limit=limit, skip_bad=skip_bad)
     left_out: Counter[str] = Counter()
     left_out["unusable rows"] = sum(problem.fatal for problem in manifest.problems)
+    name = _short_name(source)
     utterances: Sequence[Utterance] = manifest.utterances
     if max_duration is not None:
         kept = [u for u in utterances if u.measured_duration() <= max_duration]
@@ -71,5 +73,16 @@ def load_data(
         raise DataError(f"{source}: no usable utterance is left; look at it with `asr-headroom data validate {source}`")
     counts = {reason: count for reason, count in left_out.items() if count}
     for reason, count in counts.items():
-        logger.warning("%s: %d left out (%s)", manifest.name, count, reason)
-    return Loaded(Manifest(manifest.name, utterances, manifest.problems), counts)
+        logger.warning("%s: %d left out (%s)", name, count, reason)
+    return Loaded(Manifest(name, utterances, manifest.problems), counts)
+
+
+def _short_name(source: str) -> str:
+    """How a source is called in tables: folder and file stem of a path, anything else as it is."""
+    path = Path(source)
+    if not path.exists():
+        return source
+    if path.is_dir():
+        return path.resolve().name
+    folder = path.resolve().parent.name
+    return folder if path.stem in ("manifest", "metadata") else f"{folder}/{path.stem}"
