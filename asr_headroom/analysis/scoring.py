@@ -1,0 +1,287 @@
+"""What a run scored, and whether one run is better than another: the bridge from results to numbers.
+
+Everything that shows a number (score, compare, tables, the page) takes it from here, so that all of them
+agree. Start with :func:`score_results` and :func:`compare_results`; the wording is in
+:mod:`asr_headroom.report.verdict`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asr_headroom.errors import ConfigError, ResultsError
+from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.metrics.significance import (
+    ClusterBy,
+    Clustering,
+    Comparison,
+    RateEstimate,
+    choose_clusters,
+    compare_systems,
+    estimate_rate,
+)
+from asr_headroom.results.schema import RunInfo
+from asr_headroom.results.store import Results, pair_results
+from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
+from asr_headroom.text.units import Unit
+
+__all__ = [
+    "SUSPICIOUS_SHARE",
+    "PairedResults",
+    "Score",
+    "compare_results",
+    "decoding_windows",
+    "own_normalizer",
+    "score_results",
+]
+
+SUSPICIOUS_SHARE = 0.05
+"""Share of empty, looping or truncated outputs above which the harness is suspected before the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One system on one test set under one normaliser.
+
+    Attributes:
+        run: what was run.
+        normalizer: that both texts went through.
+        words: corpus counts in words.
+        characters: corpus counts in characters.
+        estimate: the rate in the normaliser's unit, with its interval.
+        population: whom the interval speaks of.
+        empty: utterances with a spoken reference and nothing recognised.
+        looped: utterances in which the loop guard stopped a repetition.
+        truncated: utterances cut by the token limit.
+        warnings: what a reader of the number has to know.
+    """
+
+    run: RunInfo
+    normalizer: Normalizer
+    words: ErrorCounts
+    characters: ErrorCounts
+    estimate: RateEstimate
+    population: str
+    empty: int
+    looped: int
+    truncated: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> Unit:
+        """What an error of the headline rate is counted in."""
+        return self.normalizer.unit
+
+    @property
+    def counts(self) -> ErrorCounts:
+        """Corpus counts in the headline unit."""
+        return self.words if self.unit == "word" else self.characters
+
+    @property
+    def num_utterances(self) -> int:
+        """Utterances scored, empty ones included."""
+        return self.estimate.num_utterances
+
+    @property
+    def wer(self) -> float | None:
+        """Word error rate; None where the normaliser leaves no words apart, as in Chinese."""
+        return self.words.error_rate if self.unit == "word" else None
+
+    @property
+    def cer(self) -> float:
+        """Character error rate."""
+        return self.characters.error_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedResults:
+    """Two systems on the same utterances, and what follows.
+
+    Attributes:
+        base: its predictions, sorted by id.
+        system: its predictions, in the same order.
+        normalizer: that all texts went through.
+        comparison: the numbers; system minus base.
+        left_out: utterances that only one of the two had, dropped by an intersection.
+        warnings: what makes the two less comparable than they look.
+    """
+
+    base: Results
+    system: Results
+    normalizer: Normalizer
+    comparison: Comparison
+    left_out: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def own_normalizer(results: Results) -> Normalizer:
+    """The normaliser that a run was scored with when it was made, else the default of its language.
+
+    Raises:
+        ResultsError: the run names a normaliser that this version does not have.
+    """
+    normalizer_id = results.run.normalizer.get("id")
+    if normalizer_id is None:
+        return normalizer_for_language(results.run.language)
+    try:
+        return get_normalizer(str(normalizer_id))
+    except ConfigError as error:
+        raise ResultsError(
+            f"'{results.run.name}' was scored with an {error}; choose one with --normalizer"
+        ) from error
+
+
+def score_results(
+    results: Results, *, normalizer: Normalizer | None = None, cluster: ClusterBy = "auto"
+) -> Score:
+    """The corpus rates of one run with their interval.
+
+    Args:
+        results: of the run.
+        normalizer: None takes the run's own.
+        cluster: what the interval resamples as a whole.
+
+    Raises:
+        ResultsError: the run holds no predictions.
+        UsageError: all references are empty, or the clusters cannot be had.
+    """
+    if not results.predictions:
+        where = results.path or f"'{results.run.name}'"
+        raise ResultsError(f"{where}: holds no predictions; finish the run with the command that began it")
+    normalizer = normalizer or own_normalizer(results)
+    results = _by_id(results)
+    counts = results.counts(normalizer)
+    clustering = _clusters_of((results,), normalizer, cluster)
+    return Score(
+        run=results.run,
+        normalizer=normalizer,
+        words=ErrorCounts.total(count.words for count in counts),
+        characters=ErrorCounts.total(count.characters for count in counts),
+        estimate=estimate_rate([count.of(normalizer.unit) for count in counts], clustering),
+        population=clustering.population,
+        empty=sum(not p.hypothesis.strip() and bool(normalizer(p.reference)) for p in results.predictions),
+        looped=sum(p.looped for p in results.predictions),
+        truncated=sum(p.truncated for p in results.predictions),
+        warnings=tuple(_run_warnings(results, normalizer)),
+    )
+
+
+def compare_results(
+    base: Results,
+    system: Results,
+    *,
+    normalizer: Normalizer | None = None,
+    cluster: ClusterBy = "auto",
+    intersect: bool = False,
+) -> PairedResults:
+    """Pairs two runs and compares them.
+
+    Args:
+        base: the one to be better than.
+        system: the one to judge.
+        normalizer: None takes the base's own.
+        cluster: what is resampled as a whole.
+        intersect: compare the shared utterances of sets that differ, and say how many were left out.
+
+    Raises:
+        ResultsError: the two were not tested on the same utterances with the same references.
+        UsageError: all references are empty, or the clusters cannot be had.
+    """
+    normalizer = normalizer or own_normalizer(base)
+    base, system = _by_id(base), _by_id(system)
+    total = len({p.id for p in base.predictions} | {p.id for p in system.predictions})
+    base, system = pair_results(base, system, intersect=intersect)
+    comparison = compare_systems(
+        [counts.of(normalizer.unit) for counts in base.counts(normalizer)],
+        [counts.of(normalizer.unit) for counts in system.counts(normalizer)],
+        _clusters_of((base, system), normalizer, cluster),
+    )
+    left_out = total - len(base.predictions)
+    return PairedResults(
+        base=base,
+        system=system,
+        normalizer=normalizer,
+        comparison=comparison,
+        left_out=left_out,
+        warnings=tuple(_pair_warnings(base, system, normalizer, left_out)),
+    )
+
+
+def decoding_windows(run: RunInfo) -> dict[str, Any]:
+    """The decoding options that say how much audio the model sees at once, by dotted name."""
+    return {name: value for name, value in _flat(run.decoding) if "window" in name}
+
+
+def _by_id(results: Results) -> Results:
+    # Runs are written longest utterance first or as batches went; an interval must not depend on that.
+    return dataclasses.replace(results, predictions=sorted(results.predictions, key=lambda p: p.id))
+
+
+def _clusters_of(systems: Sequence[Results], normalizer: Normalizer, cluster: ClusterBy) -> Clustering:
+    rows = list(zip(*(results.predictions for results in systems), strict=True))
+    speakers = [next((p.speaker for p in row if p.speaker is not None), None) for row in rows]
+    return choose_clusters(speakers, [normalizer(row[0].reference) for row in rows], cluster)
+
+
+def _run_warnings(results: Results, normalizer: Normalizer) -> Iterator[str]:
+    run, total = results.run, len(results.predictions)
+    if run.status != "complete":
+        yield f"'{run.name}' is not finished: {total} predictions so far"
+    stored = run.normalizer
+    if stored.get("id") == normalizer.id and stored.get("hash") not in (None, normalizer.hash):
+        yield (
+            f"'{run.name}' was written with another version of the normalizer {normalizer.id} "
+            f"({stored['hash']}, now {normalizer.hash}); its errors were counted anew"
+        )
+    for what, share in (
+        ("are empty", sum(not p.hypothesis.strip() for p in results.predictions) / total),
+        ("were stopped in a loop", sum(p.looped for p in results.predictions) / total),
+        ("were cut at the token limit", sum(p.truncated for p in results.predictions) / total),
+    ):
+        if share > SUSPICIOUS_SHARE:
+            yield (
+                f"{100 * share:.0f} % of the outputs of '{run.name}' {what}; suspect the prompt, "
+                "the language or the audio before the model"
+            )
+
+
+def _pair_warnings(base: Results, system: Results, normalizer: Normalizer, left_out: int) -> Iterator[str]:
+    yield from _run_warnings(base, normalizer)
+    yield from _run_warnings(system, normalizer)
+    if left_out:
+        yield f"{left_out} utterances that only one of the two has are left out"
+    if base.run.decoding_hash != system.run.decoding_hash:
+        yield (
+            f"the two were decoded differently (decoding hash {base.run.decoding_hash or 'unknown'} and "
+            f"{system.run.decoding_hash or 'unknown'}{_differing(base.run, system.run)}); "
+            "the difference may come from that"
+        )
+    windows = decoding_windows(base.run), decoding_windows(system.run)
+    if windows[0] != windows[1]:
+        shown = " and ".join(", ".join(f"{k} {v}" for k, v in w.items()) or "none stated" for w in windows)
+        yield f"the two saw windows of different length ({shown}); errors at window edges differ"
+    if base.run.language != system.run.language:
+        yield f"the two were told different languages ({base.run.language} and {system.run.language})"
+    prints = [run.data.get("fingerprint") for run in (base.run, system.run)]
+    if prints[0] != prints[1]:
+        yield (
+            "ids and references agree, but the test sets have different fingerprints "
+            f"({prints[0]} and {prints[1]})"
+        )
+
+
+def _differing(base: RunInfo, system: RunInfo) -> str:
+    before, after = dict(_flat(base.decoding)), dict(_flat(system.decoding))
+    names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    return "".join(f"; {name} {before.get(name)} and {after.get(name)}" for name in names[:4])
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
