@@ -230,6 +230,9 @@ def _run_warnings(results: Results, normalizer: Normalizer) -> Iterator[str]:
     run, total = results.run, len(results.predictions)
     if run.status != "complete":
         yield f"'{run.name}' is not finished: {total} predictions so far"
+    if run.model.get("language_mismatch"):
+        language = run.language or "this language"
+        yield f"'{run.name}' was not made for {language}; it is a lower bound, not a competitor"
     stored = run.normalizer
     if stored.get("id") == normalizer.id and stored.get("hash") not in (None, normalizer.hash):
         yield (

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import quoteattr
 
 from asr_headroom.report.tables import Row, TestTable
 from asr_headroom.report.verdict import format_count, format_points
@@ -78,7 +79,8 @@ class Figure:
     def svg(self) -> str:
         """An ``<svg>`` element without size, ids made of this figure's name."""
         text = self._render("svg").decode()
-        text = text[text.index("<svg") :]
+        text = re.sub(r' (width|height)="[\d.]+pt"', "", text[text.index("<svg") :], count=2)
+        text = text.replace("<svg", f'<svg role="img" aria-label={quoteattr(self.caption)}', 1)
         for color, name in _CSS_NAMES.items():
             text = text.replace(f": {color}", f": var({name}, {color})")
         return text
@@ -230,7 +232,7 @@ def _paint_frontier(axes: Axes, rows: Sequence[Row], places: Sequence[float], na
         axes.plot(x, y, "D" if row.pair else "o", color=ink, markersize=5)
         start = position.get(row.pair.base.run.name) if row.pair else None
         if start:
-            style = {"arrowstyle": "-|>", "color": ink, "linewidth": 0.9, "shrinkA": 4, "shrinkB": 4}
+            style = {"arrowstyle": "-|>", "color": ink, "linewidth": 0.9, "mutation_scale": 7}
             axes.annotate("", xy=(x, y), xytext=start, arrowprops=style)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
@@ -254,7 +256,8 @@ def _set_frontier_scales(axes: Axes, rates: Sequence[float], places: Sequence[fl
     spread = max(max(places) / min(places), 4)
     # Names are written to the right of their points, so that side gets the room.
     axes.set_xlim(min(places) / spread**0.08, max(places) * spread**0.3)
-    ticks = _round_ticks(min(places), max(places))
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in _round_ticks(low, high) if low <= tick <= high]
     axes.set_xticks(ticks, [re.sub(r"\.0+ ", " ", format_count(tick)) for tick in ticks])
     axes.set_xticks([], minor=True)
     # One system that failed altogether must not squeeze all others into a line.

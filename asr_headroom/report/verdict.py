@@ -26,6 +26,8 @@ __all__ = [
     "utterances_to_ask_for",
     "verdict_headline",
     "verdict_line",
+    "verdict_short",
+    "what_it_would_take",
 ]
 
 
@@ -108,11 +110,12 @@ def verdict_line(pair: PairedResults) -> str:
     comparison = pair.comparison
     numbers = (
         f"{rate_name(pair.normalizer.unit)} {format_percent(comparison.base)} → "
-        f"{format_percent(comparison.system)}, {_difference(comparison)}; '{pair.system.run.name}' against '{pair.base.run.name}'"
+        f"{format_percent(comparison.system)}, {_difference(comparison)}; "
+        f"'{pair.system.run.name}' against '{pair.base.run.name}'"
     )
     if comparison.verdict != "cannot tell":
         return f"{comparison.verdict}: {numbers}"
-    return f"cannot tell; {_what_it_would_take(comparison)}: {numbers}"
+    return f"cannot tell; {what_it_would_take(comparison)}: {numbers}"
 
 
 def verdict_headline(pair: PairedResults) -> str:
@@ -123,7 +126,27 @@ def verdict_headline(pair: PairedResults) -> str:
         return f"{system} is better than {base}, by {points}"
     if comparison.verdict == "worse":
         return f"{system} is worse than {base}, by {points}"
-    return f"Cannot tell {system} from {base}; {_what_it_would_take(comparison)}"
+    return f"Cannot tell {system} from {base}; {what_it_would_take(comparison)}"
+
+
+def verdict_short(pair: PairedResults) -> str:
+    """The verdict as a phrase for a list of many."""
+    system, base = pair.system.run.name, pair.base.run.name
+    if pair.comparison.verdict == "cannot tell":
+        return f"Cannot tell {system} from {base}"
+    return f"{system} is {pair.comparison.verdict} than {base}"
+
+
+def what_it_would_take(comparison: Comparison) -> str:
+    """How many more utterances would settle an open comparison, in words."""
+    needed = utterances_to_ask_for(comparison)
+    if needed is None:
+        return "both make exactly as many errors"
+    more = f"you would need about {needed:,} more utterance{'' if needed == 1 else 's'}"
+    if comparison.num_clusters < MIN_CLUSTERS_TO_JUDGE:
+        clusters = _clusters(comparison.num_clusters, comparison.cluster_by)
+        return f"{more}, as {clusters} are too few for any verdict"
+    return f"{more} to settle a difference this small"
 
 
 def comparison_facts(pair: PairedResults) -> list[tuple[str, str]]:
@@ -242,17 +265,6 @@ def _relative(comparison: Comparison) -> str:
     if not comparison.base:
         return ""
     return f", {format_points(comparison.difference / comparison.base)} % relative"
-
-
-def _what_it_would_take(comparison: Comparison) -> str:
-    needed = utterances_to_ask_for(comparison)
-    if needed is None:
-        return "both make exactly as many errors"
-    more = f"you would need about {needed:,} more utterance{'' if needed == 1 else 's'}"
-    if comparison.num_clusters < MIN_CLUSTERS_TO_JUDGE:
-        clusters = _clusters(comparison.num_clusters, comparison.cluster_by)
-        return f"{more}, as {clusters} are too few for any verdict"
-    return f"{more} to settle a difference this small"
 
 
 def _detectable(comparison: Comparison) -> str:
