@@ -17,7 +17,7 @@ from asr_headroom.report.tables import build_tables, to_markdown
 from asr_headroom.report.verdict import comparison_json, verdict_line
 from asr_headroom.results.store import Results, load_results, write_json
 from asr_headroom.stages.bench import BenchConfig, bench
-from asr_headroom.stages.report import ReportConfig, report
+from asr_headroom.stages.report import ReportConfig, find_runs, report
 from asr_headroom.stages.train import TrainStageConfig, train
 from asr_headroom.text.normalize import get_normalizer
 
@@ -76,18 +76,6 @@ class CompareStep:
             raise ConfigError(f"cluster is {self.cluster!r}; choose from {', '.join(CLUSTER_CHOICES)}")
 
 
-def find_runs(folder: str | Path) -> list[Path]:
-    """Run directories at or below a folder, sorted.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    runs = sorted(path.parent for path in Path(folder).rglob("run.json"))
-    if not runs:
-        raise ConfigError(f"{folder}: holds no run; give a folder that `bench` wrote")
-    return runs
-
-
 def _write_speech(config: SpeechStep, say: Say) -> None:
     recipe = SpeechRecipe(**{spec.name: getattr(config, spec.name) for spec in dataclasses.fields(SpeechRecipe)})
     write_corpus(Path(config.output), recipe)
@@ -120,9 +108,9 @@ def _repeat_compare(config: CompareStep, say: Say) -> None:
 
 
 def _report(config: ReportConfig, say: Say) -> None:
-    page, tables = report(config)
-    say(to_markdown(tables))
-    say(f"Page: {page}")
+    written = report(config)
+    say(to_markdown(written.tables))
+    say(f"Page: {written.page_path}")
 
 
 def _only_run(folder: str) -> Results:

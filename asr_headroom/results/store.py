@@ -27,7 +27,7 @@ from asr_headroom.results.schema import (
 from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.units import Unit
 
-__all__ = ["Results", "ResultsWriter", "load_results", "pair_results", "write_json"]
+__all__ = ["Results", "ResultsWriter", "load_results", "pair_results", "write_json", "write_whole"]
 
 _RUN_FILE = "run.json"
 _PREDICTIONS_FILE = "predictions.jsonl"
@@ -202,18 +202,31 @@ def pair_results(base: Results, system: Results, *, intersect: bool = False) -> 
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A JSON file that is replaced whole: a reader, or a killed writer, never leaves half of it.
+    """A JSON file that is replaced whole; see :func:`write_whole`.
 
     Raises:
         OSError: the disk refuses.
     """
+    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A text file that is replaced whole: a reader, or a killed writer, never sees half of it.
+
+    Raises:
+        OSError: the disk refuses; what was there before stays.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=1, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            # A transcript may hold half a surrogate pair, which UTF-8 cannot write.
+            file.write(text.encode("utf-8", "replace"))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _read_run(directory: Path) -> RunInfo:

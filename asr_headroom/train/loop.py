@@ -34,7 +34,7 @@ from asr_headroom.errors import TrainingError
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.provenance import collect_provenance
-from asr_headroom.results.store import write_json
+from asr_headroom.results.store import write_json, write_whole
 from asr_headroom.train.checkpoint import CheckpointFolder
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import Feed, StepBatches
@@ -165,14 +165,16 @@ class Training:
             step = number + 1
             if step % self.config.logging_steps == 0:
                 self._log(step, plan, window)
-                window = _LogWindow(self._clock)
-            over = self._budget.remaining < (plan.eval_seconds or 0.0)
+            # Another step must fit before the last evaluation, or this was the last step.
+            over = self._budget.remaining < (plan.eval_seconds or 0.0) + window.seconds_per_step
             if over or step % plan.eval_steps == 0 or step == plan.total_steps:
                 best = self._evaluate_and_save(step, best)
                 evaluated = step
             if over and step < plan.total_steps:
                 reason = "budget"
                 break
+            if step % self.config.logging_steps == 0 or evaluated == step:
+                window = _LogWindow(self._clock)
             if evaluated == step and self._patience_spent(best, step):
                 reason = "early stop"
                 break
@@ -351,10 +353,7 @@ class Training:
             write_json(self.directory / "train.json", self._record)
 
     def _write_history(self) -> None:
-        text = "".join(json.dumps(row) + "\n" for row in self._history)
-        temporary = self.directory / "history.jsonl.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.directory / "history.jsonl")
+        write_whole(self.directory / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self._history))
 
     def _write_model_facts(self, best: dict[str, Any]) -> None:
         """``headroom.json`` beside the weights: what a later bench must know of them."""

@@ -1,0 +1,115 @@
+"""``report``: runs in, one page out, with its tables and plots beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_headroom.errors import ConfigError, ResultsError
+from asr_headroom.metrics.significance import ClusterBy
+from asr_headroom.report.figures import save_figures
+from asr_headroom.report.page import Page, render_page
+from asr_headroom.report.tables import TestTable, build_tables, to_json, to_markdown
+from asr_headroom.results.store import load_results, write_whole
+from asr_headroom.text.normalize import get_normalizer
+
+__all__ = ["ReportConfig", "Written", "find_runs", "report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Show what runs found."""
+
+    runs: tuple[str, ...]
+    """Run directories, or folders that hold them; the base first."""
+
+    output: str
+    """The page, ending in .html; or a folder, which gets index.html, the tables and the plots."""
+
+    title: str = "What fine-tuning bought"
+    """Of the page."""
+
+    base: str | None = None
+    """Compare every system with the one of this name; by default with its parent."""
+
+    normalizer: str | None = None
+    """Text clean-up before scoring; the runs' own otherwise."""
+
+    cluster: ClusterBy = "auto"
+    """What the intervals resample as a whole."""
+
+    max_clips: int = 50
+    """Recordings embedded, at most."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.runs:
+            problems.append("report needs at least one run directory")
+        if self.max_clips < 0:
+            problems.append(f"max_clips is {self.max_clips}; it must be at least 0")
+        if self.output.endswith(".html") and Path(self.output).is_dir():
+            problems.append(f"output {self.output} is a directory; give the name of a file, or another folder")
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a report left behind.
+
+    Attributes:
+        page_path: the page.
+        page: its text and how many recordings are in it.
+        tables: what it shows.
+        files: everything written, the page first.
+    """
+
+    page_path: Path
+    page: Page
+    tables: Sequence[TestTable]
+    files: Sequence[Path]
+
+
+def report(config: ReportConfig) -> Written:
+    """Writes the page; with a folder as output, also tables.md, tables.json and the plots.
+
+    Raises:
+        ConfigError: a name in the config is unknown, or a folder holds no run.
+        ResultsError: a directory is not a run, or something cannot be written.
+    """
+    tables = build_tables(
+        [load_results(directory) for folder in config.runs for directory in find_runs(folder)],
+        normalizer=get_normalizer(config.normalizer) if config.normalizer else None,
+        cluster=config.cluster,
+        base=config.base,
+    )
+    page = render_page(tables, title=config.title, max_clips=config.max_clips)
+    target = Path(config.output)
+    is_page = target.suffix == ".html"
+    folder, page_path = (target.parent, target) if is_page else (target, target / "index.html")
+    texts = {page_path: page.html}
+    if not is_page:
+        texts[folder / "tables.md"] = to_markdown(tables)
+        texts[folder / "tables.json"] = json.dumps(to_json(tables), ensure_ascii=False, indent=1) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            write_whole(path, text)
+        files = [*texts, *([] if is_page else save_figures(tables, folder))]
+    except OSError as error:
+        raise ResultsError(f"{target}: cannot be written ({error.strerror or error}); check --output and the disk") from error
+    return Written(page_path=page_path, page=page, tables=tables, files=files)
+
+
+def find_runs(folder: str | Path) -> list[Path]:
+    """Run directories at or below a folder, sorted.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    runs = sorted(path.parent for path in Path(folder).rglob("run.json"))
+    if not runs:
+        raise ConfigError(f"{folder}: holds no run; give a run directory, or a folder that `asr-headroom bench` wrote")
+    return runs

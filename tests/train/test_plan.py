@@ -1,0 +1,47 @@
+"""The plan: what a config and a budget allow."""
+
+from __future__ import annotations
+
+import pytest
+
+from asr_headroom.errors import ConfigError, TrainingError
+from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.plan import make_plan
+
+
+def test_epochs_without_a_budget():
+    plan = make_plan(TrainConfig(num_train_epochs=2.5), batch_size=16, steps_per_epoch=40)
+    assert (plan.total_steps, plan.eval_steps) == (100, 10)
+
+
+def test_max_steps_wins_over_epochs():
+    assert make_plan(TrainConfig(max_steps=7), batch_size=16, steps_per_epoch=40).total_steps == 7
+
+
+@pytest.mark.parametrize("seconds", [100, 600, 3600, 86_400])
+def test_a_budget_is_kept_and_evaluations_take_at_most_a_quarter(seconds):
+    config = TrainConfig(num_train_epochs=1e6)
+    plan = make_plan(config, batch_size=16, steps_per_epoch=40, seconds_left=seconds, step_seconds=2.0, eval_seconds=9.0)
+    evaluations = -(-plan.total_steps // plan.eval_steps)
+    assert plan.total_steps * 2.0 + evaluations * 9.0 <= seconds
+    assert plan.total_steps * 2.0 + evaluations * 9.0 >= 0.8 * seconds
+    assert evaluations * 9.0 <= 0.25 * seconds or evaluations == 1
+
+
+def test_a_generous_budget_changes_nothing():
+    config = TrainConfig(num_train_epochs=1)
+    plan = make_plan(config, batch_size=16, steps_per_epoch=40, seconds_left=1e6, step_seconds=1.0, eval_seconds=1.0)
+    assert plan.total_steps == 40
+
+
+def test_too_small_a_budget_says_what_it_would_take():
+    with pytest.raises(TrainingError, match=r"5 s of the budget are left, but one step takes 4\.0 s"):
+        make_plan(TrainConfig(), batch_size=1, steps_per_epoch=9, seconds_left=5, step_seconds=4.0, eval_seconds=3.0)
+
+
+def test_all_problems_of_a_config_are_listed():
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(learning_rate=-1, max_steps=0, warmup_ratio=2, budget="soon", per_device_train_batch_size=0)
+    message = str(caught.value)
+    for word in ("learning_rate", "max_steps", "warmup_ratio", "budget 'soon'", "per_device_train_batch_size"):
+        assert word in message
