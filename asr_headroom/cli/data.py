@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asr_headroom.data.leak import LeakReport
-    from asr_headroom.data.manifest import Manifest
+    from asr_headroom.data.manifest import Manifest, Utterance
     from asr_headroom.data.validate import ValidationReport
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
@@ -89,8 +89,8 @@ def _print_report(report: ValidationReport) -> None:
     num_warnings = sum(not problem.fatal for problem in report.problems)
     depth = "every segment decoded" if report.is_deep else "headers read; --deep decodes every segment"
     print(
-        f"{report.name}: {report.num_rows} rows = {report.num_usable} usable + {report.num_unusable} unusable, "
-        f"{num_warnings} warnings, {report.hours:.2f} h usable ({depth})"
+        f"{report.name}: {report.num_rows} rows = {report.num_usable} usable + {report.num_unusable} unusable"
+        f", {num_warnings} warnings, {report.hours:.2f} h usable ({depth})"
     )
 
 
@@ -148,9 +148,8 @@ def _print_leaks(report: LeakReport) -> None:
     shared = (("sentence", report.sentences), ("speaker", report.speakers), ("recording", report.recordings))
     for name, items in shared:
         for item in items[:_SHOWN_ITEMS]:
-            print(
-                f"{name} in both: {item.value} (train {len(item.train_ids)}, test {len(item.test_ids)} utterances)"
-            )
+            counts = f"train {len(item.train_ids)}, test {len(item.test_ids)} utterances"
+            print(f"{name} in both: {item.value} ({counts})")
         _print_rest(items, name)
     for near in report.near_duplicates[:_SHOWN_ITEMS]:
         print(f"{near.similarity:.0f} % alike: test '{near.test_sentence}' and train '{near.train_sentence}'")
@@ -159,9 +158,9 @@ def _print_leaks(report: LeakReport) -> None:
         print(f"recording not compared, it cannot be read: {name}")
     _print_rest(report.unreadable, "unreadable recording")
     print(
-        f"{len(report.leaked_ids)} of {report.num_test} test utterances leak from {report.num_train} train utterances: "
-        f"{len(report.sentences)} sentences, {len(report.near_duplicates)} near-duplicates, "
-        f"{len(report.recordings)} recordings; {len(report.speakers)} speakers shared"
+        f"{len(report.leaked_ids)} of {report.num_test} test utterances leak from {report.num_train} of train"
+        f" ({len(report.sentences)} sentences, {len(report.near_duplicates)} near-duplicates, "
+        f"{len(report.recordings)} recordings); {len(report.speakers)} speakers shared"
     )
 
 
@@ -181,14 +180,12 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     for utterance in first:
         row = _row(utterance)
-        print(
-            f"{row['id']}  {row['language'] or '-'}  {row['speaker'] or '-'}  {row['audio']}\n    {row['text']}"
-        )
+        print(f"{row['id']}  {row['language'] or '-'}  {row['speaker'] or '-'}  {row['audio']}")
+        print(f"    {row['text']}")
     hours = f"{summary['hours']:.2f} h" if not summary["rows_without_duration"] else "hours not stated"
     languages = ", ".join(f"{tag} {count}" for tag, count in summary["languages"].items())
-    print(
-        f"{manifest.name}: {summary['rows']} rows, {hours}, {summary['speakers']} speakers, languages: {languages}"
-    )
+    speakers = f"{summary['speakers']} speakers"
+    print(f"{manifest.name}: {summary['rows']} rows, {hours}, {speakers}, languages: {languages}")
     if manifest.problems:
         print(f"{len(manifest.problems)} problems; `asr-headroom data validate {manifest.name}` lists them")
     return 0
@@ -197,12 +194,7 @@ def _show(arguments: argparse.Namespace) -> int:
 def _summary(manifest: Manifest) -> dict[str, Any]:
     languages = Counter(utterance.language or "unknown" for utterance in manifest)
     speakers = {utterance.speaker for utterance in manifest} - {None}
-    durations = [
-        utterance.duration
-        if utterance.duration is not None or utterance.end is None
-        else utterance.end - utterance.start
-        for utterance in manifest
-    ]
+    durations = [_stated_duration(utterance) for utterance in manifest]
     return {
         "name": manifest.name,
         "rows": len(manifest),
@@ -215,7 +207,13 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _row(utterance: Any) -> dict[str, Any]:
+def _stated_duration(utterance: Utterance) -> float | None:
+    if utterance.duration is not None or utterance.end is None:
+        return utterance.duration
+    return utterance.end - utterance.start
+
+
+def _row(utterance: Utterance) -> dict[str, Any]:
     from asr_headroom.audio.waveform import describe_source
 
     return {

@@ -263,7 +263,7 @@ def _load(source: DatasetSource, *, streaming: bool) -> Any:
             return datasets.load_dataset(
                 "parquet", data_files=source.location, split="train", streaming=streaming
             )
-        return datasets.load_dataset(source.location, name=source.config, streaming=streaming)
+        return datasets.load_dataset(source.location, data_dir=source.config, streaming=streaming)
     # The library lets through what pyarrow, fsspec and the hub's client raise, which share no narrower base.
     except (
         OSError,
@@ -288,10 +288,11 @@ def _load_from_hub(source: DatasetSource, streaming: bool) -> Any:
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
-        # Old corpora are a program that is not run any more; the hub keeps their rows as parquet in a branch.
+        # Old corpora are a program that is not run any more; the hub keeps their rows as parquet in a branch,
+        # in one folder per configuration and split.
         return datasets.load_dataset(
             source.location,
-            name=source.config,
+            data_dir=source.config,
             revision=_CONVERTED_REVISION,
             streaming=streaming,
             split=source.split,

@@ -74,12 +74,14 @@ class Utterance:
 class Problem:
     """Something wrong with one row: what, where and how to fix it.
 
-    ``fatal`` rows cannot be used and are left out; the others are kept and only pointed at.
+    ``fatal`` rows are left out; the others are kept and only pointed at. ``is_filtered`` marks the fatal rows
+    that a profile leaves out on purpose: they are counted, but no reason to refuse the source.
     """
 
     where: str
     message: str
     fatal: bool = True
+    is_filtered: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"

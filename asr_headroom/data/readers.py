@@ -102,9 +102,10 @@ def refuse_bad_rows(manifest: Manifest, *, skip_bad: bool = False) -> Manifest:
     """The manifest as it is, unless rows of it are bad.
 
     Raises:
-        DataError: there are fatal problems and ``skip_bad`` is off, or no row is left.
+        DataError: there are fatal problems that no profile's filter made and ``skip_bad`` is off, or no row
+            is left.
     """
-    fatal = [problem for problem in manifest.problems if problem.fatal]
+    fatal = [problem for problem in manifest.problems if problem.fatal and not problem.is_filtered]
     if fatal and (not skip_bad or not len(manifest)):
         num_rows = len(manifest) + len(fatal)
         raise DataError(

@@ -56,7 +56,7 @@ def rows_folder(path: Path) -> Path:
 
 def _is_common_voice(header: str) -> bool:
     columns = header.rstrip("\r\n").split("\t")
-    return {"path", "sentence"} <= set(columns) and first_column(columns, AUDIO_COLUMNS) == "path"
+    return {"client_id", "path", "sentence"} <= set(columns)
 
 
 def _read_head(path: Path) -> bytes:
@@ -127,7 +127,7 @@ def _array_rows(path: Path) -> Iterator[Row | Problem]:
         position = _skip(text, position)
         if text[position : position + 1] == ",":
             position = _skip(text, position + 1)
-        elif text[position : position + 1] != "]":
+        elif text[position : position + 1] not in ("]", ""):
             yield Problem(where, "not followed by ',' or ']'; the rest of the file is not read")
             return
     if position >= len(text):

@@ -70,8 +70,8 @@ class ValidationReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is fatal; warnings may be there."""
-        return not any(problem.fatal for problem in self.problems)
+        """Whether nothing is fatal but what a profile filters on purpose; warnings may be there."""
+        return not any(problem.fatal and not problem.is_filtered for problem in self.problems)
 
 
 class HeaderCache:
@@ -132,7 +132,7 @@ def _validate(manifest: Manifest, deep: bool) -> ValidationReport:
     problems = list(manifest.problems)
     kinds = Counter("row" if problem.fatal else "note" for problem in problems)
     num_rejected = kinds["row"]
-    if not len(manifest) and not problems:
+    if not len(manifest) and not num_rejected:
         problems.append(Problem(manifest.name, "holds no rows; write one utterance per line"))
         kinds["source"] = 1
     headers = HeaderCache()

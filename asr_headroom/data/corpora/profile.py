@@ -85,8 +85,8 @@ def load(
 ) -> Manifest:
     """One split of a profile as the study used it.
 
-    Rows that the filter leaves out are fatal problems that name the filter; rows that the subsample leaves
-    out are none. ``dev100`` is the first 100 rows of ``dev`` after both.
+    Rows that the filter leaves out are fatal problems (``is_filtered``) that name the filter; rows that the
+    subsample leaves out are none. ``dev100`` is the first 100 rows of ``dev`` after both.
 
     Args:
         profile: which corpus.
@@ -142,7 +142,7 @@ def _filter(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Prob
         if fault is None:
             kept.append(dataclasses.replace(utterance, duration=duration))
         else:
-            problems.append(Problem(utterance.origin, fault))
+            problems.append(Problem(utterance.origin, fault, is_filtered=True))
     return kept, problems
 
 
