@@ -50,7 +50,7 @@ class DyingModel:
         return self._model.transcribe(batch, options)
 
 
-@pytest.mark.parametrize("batches", [0, 1, 3])
+@pytest.mark.parametrize("batches", [0, 1, 2])
 def test_a_killed_run_goes_on_and_writes_the_same_file(tmp_path, batches):
     model = tiny_whisper(window="fit", seed=4)
     with ResultsWriter(tmp_path / "whole", RunInfo(name="x")) as writer:

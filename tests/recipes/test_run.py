@@ -1,0 +1,118 @@
+"""Recipes: checked before anything runs, executed in order, skipped when done."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from asr_headroom.data.manifest import write_manifest
+from asr_headroom.errors import ConfigError
+from asr_headroom.recipes.run import load_recipe, recipe_names, run_recipe
+from asr_headroom.testing.synthetic import tone_utterance
+from asr_headroom.testing.tiny import tiny_whisper
+
+RECIPE = """
+name: tiny
+description: bench, train, bench, compare, report
+steps:
+  - name: base
+    bench: {{models: ["{model}"], data: ["{data}"], window: fit, max_new_tokens: 8}}
+  - name: full
+    train: {{model: "{model}", train: "{data}", dev: "{data}", method: full, learning_rate: 3.0e-3, max_steps: 60,
+            eval_steps: 30, window: fit, logging_steps: 30}}
+  - name: tuned
+    bench: {{models: ["${{full}}/model"], data: ["{data}"], window: fit, max_new_tokens: 8}}
+  - name: verdict
+    compare: {{base: "${{base}}", system: "${{tuned}}", cluster: utterance}}
+  - name: page
+    report: {{runs: ["${{base}}", "${{tuned}}"]}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe on disk with its model and its data."""
+    from dataclasses import replace
+
+    texts = ["abc", "cab", "bad", "dab", "fad", "face", "bead", "deaf"]
+    (tmp_path / "audio").mkdir()
+    speech = []
+    for index, text in enumerate(texts):
+        utterance = tone_utterance(text, id=f"u{index}")
+        path = tmp_path / "audio" / f"{index}.wav"
+        path.write_bytes(utterance.audio)
+        speech.append(replace(utterance, audio=path))
+    write_manifest(tmp_path / "tones" / "test.jsonl", speech)
+    tiny_whisper(layers=2).save_pretrained(tmp_path / "tiny")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(model=tmp_path / "tiny", data=tmp_path / "tones/test.jsonl"))
+    return path
+
+
+def test_runs_the_whole_path_once(recipe, tmp_path):
+    said: list[str] = []
+    run_recipe(str(recipe), output=tmp_path / "out", say=said.append)
+    verdict = json.loads((tmp_path / "out/verdict/compare.json").read_text())
+    assert verdict["n"] == 8
+    assert verdict["system"] < verdict["base"]
+    assert any(line.startswith(verdict["verdict"][:10]) for line in said)
+    page = (tmp_path / "out/page/index.html").read_text()
+    assert "tones/test" in page
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jsonl")}
+    again: list[str] = []
+    run_recipe(str(recipe), output=tmp_path / "out", say=again.append)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.jsonl")} == before
+    assert verdict["verdict"] in again
+
+
+def test_a_changed_step_is_never_taken_for_the_one_that_was_run(recipe, tmp_path):
+    first, second = load_recipe(str(recipe)), load_recipe(str(recipe), ["base.batch_size=2"])
+    changed = {name for name in first.fingerprints if first.fingerprints[name] != second.fingerprints[name]}
+    assert changed == {"base", "verdict", "page"}
+    (tmp_path / "out/.done").mkdir(parents=True)
+    (tmp_path / "out/.done/base.json").write_text(json.dumps({"fingerprint": first.fingerprints["base"]}))
+    with pytest.raises(ConfigError, match="was run with other settings of base"):
+        run_recipe(str(recipe), output=tmp_path / "out", overrides=["base.batch_size=2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: []", "non-empty list 'steps'"),
+        ("name: x\nsteps: 3", "non-empty list 'steps'"),
+        ("nonsense: 1\nsteps: [{name: a, bench: {}}]", "nothing else"),
+        ("- a", "write 'key: value' lines"),
+        ("a: [", "not valid YAML"),
+        ("steps: [{name: a, bensh: {}}]", "did you mean 'bench'"),
+        ("steps: [{name: a}]", "write a 'name' and one verb"),
+        ("steps: [{name: a b, speech: {}}]", "letters, digits"),
+        ("steps: [{name: a, speech: {}}, {name: a, speech: {}}]", "'a' is taken"),
+        ("steps: [{name: a, speech: 3}]", "write a mapping"),
+        ("steps: [{name: a, bench: {model: x, data: [y]}}]", "unknown key 'model'; did you mean 'models'"),
+        ("steps: [{name: a, bench: {models: [x]}}]", "'data' is missing"),
+        ("steps: [{name: a, train: {model: x, train: y, dev: z, method: loro}}]", "did you mean 'lora'"),
+        ('steps: [{name: a, bench: {models: ["${b}/model"], data: [x]}}]', r"refers to \$\{b\}"),
+        ("steps: [{name: a, train: {model: x, train: y, dev: z, lora: {rank: 0}}}]", "rank is 0"),
+    ],
+)
+def test_every_mistake_is_found_before_anything_runs(tmp_path, text, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        run_recipe(str(path), output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_recipe_and_unknown_step_are_named():
+    with pytest.raises(ConfigError, match="did you mean 'lab'"):
+        load_recipe("lap")
+    with pytest.raises(ConfigError, match="there is no step 'nope'"):
+        load_recipe("lab", ["nope.max_steps=3"])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_packaged_recipes_load(name):
+    recipe = load_recipe(name)
+    assert recipe.description
+    assert len(recipe.fingerprints) == len(recipe.steps)
