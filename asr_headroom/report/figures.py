@@ -11,19 +11,19 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
+from asr_headroom.report.labels import label_points
 from asr_headroom.report.tables import Row, TestTable
 from asr_headroom.report.verdict import format_count, format_points
 from asr_headroom.text.units import rate_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.transforms import Bbox
 
 __all__ = ["Figure", "difference_figure", "frontier_figure", "save_figures"]
 
@@ -244,7 +244,7 @@ def _paint_frontier(axes: Axes, rows: Sequence[Row], places: Sequence[float], na
         for row in rows
         if row.pair and row.pair.base.run.name in position
     ]
-    _label_points(axes, [(row.name, *position[row.name], _ink(row)) for row in rows], arrows)
+    label_points(axes, [(row.name, *position[row.name], _ink(row)) for row in rows], arrows, _LINE)
 
 
 def _ink(row: Row) -> str:
@@ -274,75 +274,6 @@ def _set_frontier_scales(axes: Axes, rates: Sequence[float], places: Sequence[fl
 def _round_ticks(low: float, high: float, mantissas: Sequence[int] = (1, 2, 5)) -> list[float]:
     steps = [mantissa * 10.0**exponent for exponent in range(-3, 13) for mantissa in mantissas]
     return [step for step in steps if low / 1.3 <= step <= high * 1.3]
-
-
-def _label_points(
-    axes: Axes,
-    points: Sequence[tuple[str, float, float, str]],
-    arrows: Sequence[tuple[tuple[float, float], tuple[float, float]]],
-) -> None:
-    """Writes each name beside its point, at the first of some places where it covers nothing."""
-    from matplotlib.text import Text
-    from matplotlib.transforms import Bbox
-
-    # The layout must be settled before pixels mean anything.
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
-    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    pixels = [axes.transData.transform((x, y)) for _, x, y, _ in points]
-    half = 5 * renderer.points_to_pixels(1.0)
-    taken = [Bbox.from_extents(px - half, py - half, px + half, py + half) for px, py in pixels]
-    for ends in arrows:
-        (x0, y0), (x1, y1) = axes.transData.transform(ends)
-        steps = max(1, int(math.hypot(x1 - x0, y1 - y0) / half))
-        along = [(x0 + (x1 - x0) * i / steps, y0 + (y1 - y0) * i / steps) for i in range(steps + 1)]
-        taken += [Bbox.from_extents(x - 2, y - 2, x + 2, y + 2) for x, y in along]
-    frame = axes.get_window_extent(renderer)
-    for text, x, y, ink in points:
-        best: tuple[float, Any, Bbox] | None = None
-        for dx, dy, align in _label_places():
-            leader = {"arrowstyle": "-", "color": _LINE, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
-            label = axes.annotate(
-                text,
-                (x, y),
-                (dx, dy),
-                textcoords="offset points",
-                ha=align,
-                va="center",
-                fontsize=8.5,
-                color=ink,
-                arrowprops=leader if abs(dy) > 12 else None,
-            )
-            # Of the words alone: annotate's own extent would take in the leader.
-            label.update_positions(renderer)
-            box = Text.get_window_extent(label, renderer).padded(1.5)
-            cost = 4 * _covered(box, taken) + 4 * _outside(box, frame) + 2 * math.hypot(dx, dy)
-            if best is None or cost < best[0]:
-                if best:
-                    best[1].remove()
-                best = (cost, label, box)
-            else:
-                label.remove()
-        assert best is not None
-        taken.append(best[2])
-
-
-def _label_places() -> Iterator[tuple[float, float, str]]:
-    for distance in (0, 11, 22, 33, 44, 55):
-        for sign in (1, -1) if distance else (1,):
-            yield 8, sign * distance, "left"
-            yield -8, sign * distance, "right"
-
-
-def _covered(box: Bbox, taken: Sequence[Bbox]) -> float:
-    """Square pixels of other labels and points under a box."""
-    overlaps = [box.intersection(box, other) for other in taken]
-    return sum(float(overlap.width * overlap.height) for overlap in overlaps if overlap is not None)
-
-
-def _outside(box: Bbox, frame: Bbox) -> float:
-    overlap = box.intersection(box, frame)
-    inside = 0.0 if overlap is None else float(overlap.width * overlap.height)
-    return float(box.width * box.height) - inside
 
 
 def _paint_differences(axes: Axes, compared: Sequence[tuple[TestTable, Row]]) -> None:

@@ -7,19 +7,16 @@ which escapes every text. Start with :func:`build_page`.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from asr_headroom.analysis.regressions import Change, Changes, find_changes
-from asr_headroom.analysis.scoring import decoding_windows
-from asr_headroom.metrics.alignment import Block
 from asr_headroom.metrics.significance import ClusterBy
-from asr_headroom.report.clips import ClipShelf, Recording, choose_clips, recording_of
+from asr_headroom.report.changed import Listing, list_changes, show_clips, show_listings
 from asr_headroom.report.figures import Figure, difference_figure, frontier_figure
+from asr_headroom.report.notes import clip_note, ledger, provenance, reading_notes
 from asr_headroom.report.tables import Row, TestTable, build_tables
 from asr_headroom.report.verdict import (
     comparison_facts,
@@ -35,24 +32,9 @@ from asr_headroom.report.verdict import (
 )
 from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer
-from asr_headroom.text.units import Unit, rate_name
+from asr_headroom.text.units import rate_name
 
-__all__ = ["Page", "Span", "build_page", "diff_spans", "render_page"]
-
-_MAX_LISTED = 400
-"""Utterances on a page, over all comparisons; more would make it slow to open on a telephone."""
-
-
-class Span(NamedTuple):
-    """A stretch of an aligned hypothesis.
-
-    ``kind`` is ``equal``, ``wrong`` (should not stand there) or ``missing`` (should, and does not).
-    ``reference`` is what should stand in place of a wrong stretch.
-    """
-
-    kind: str
-    text: str
-    reference: str = ""
+__all__ = ["Page", "build_page", "render_page"]
 
 
 @dataclass(frozen=True)
@@ -70,13 +52,6 @@ class Page:
     num_clips: int
     num_clips_left_out: int
     num_clips_missing: int
-
-
-@dataclass(frozen=True)
-class _Compared:
-    table: TestTable
-    row: Row
-    changes: Changes
 
 
 def build_page(
@@ -111,15 +86,8 @@ def render_page(tables: Sequence[TestTable], *, title: str, max_clips: int = 50)
     """The page of some tables, with the number of recordings in it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    compared = [
-        _Compared(table, row, find_changes(row.pair.base, row.pair.system, table.normalizer))
-        for table in tables
-        for row in table.rows
-        if row.pair is not None
-    ]
-    limit = max(5, _MAX_LISTED // (2 * max(1, len(compared))))
-    listed = [(c, [*c.changes.worse[:limit]], [*c.changes.better[:limit]]) for c in compared]
-    shelf = choose_clips([_recordings(c, part) for c, *parts in listed for part in parts], max_clips)
+    listings = list_changes(tables)
+    shelf = show_clips(listings, max_clips)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -129,59 +97,27 @@ def render_page(tables: Sequence[TestTable], *, title: str, max_clips: int = 50)
     )
     html = environment.get_template("page.html").render(
         title=title,
-        summary=_summary(tables, compared),
-        verdicts=[_verdict(c) for c in compared],
+        summary=_summary(tables, listings),
+        verdicts=[_verdict(listing) for listing in listings],
         tables=[_table(table) for table in tables],
         figures=list(_figures(tables)),
-        comparisons=list(_comparisons(listed, shelf)),
-        clips=_clip_note(shelf),
-        ledger=_ledger(tables),
-        runs=[_provenance(table, row) for table in tables for row in table.rows],
-        notes=list(_notes(tables, compared)),
+        comparisons=list(show_listings(listings, shelf)),
+        clips=clip_note(shelf),
+        ledger=ledger(tables),
+        runs=[provenance(table, row) for table in tables for row in table.rows],
+        notes=list(reading_notes(tables, listings)),
     )
     return Page(html, len(shelf.uris), shelf.num_left_out, len(shelf.problems))
 
 
-def diff_spans(blocks: Sequence[Block], unit: Unit) -> list[Span]:
-    """An alignment as the stretches of a hypothesis, neighbours of one kind joined.
-
-    >>> from asr_headroom.metrics.alignment import align
-    >>> diff_spans(align("un chat noir".split(), "un chien".split()), "word")
-    [Span(kind='equal', text='un', reference=''), Span(kind='wrong', text='chien', reference='chat'), \
-Span(kind='missing', text='noir', reference='')]
-    """
-    joint = " " if unit == "word" else ""
-    spans: list[Span] = []
-    for block in blocks:
-        if block.operation == "delete":
-            span = Span("missing", block.reference or "")
-        elif block.operation == "equal":
-            span = Span("equal", block.hypothesis or "")
-        else:
-            span = Span("wrong", block.hypothesis or "", block.reference or "")
-        if spans and spans[-1].kind == span.kind:
-            before = spans.pop()
-            should = joint.join(filter(None, (before.reference, span.reference)))
-            span = Span(span.kind, before.text + joint + span.text, should)
-        spans.append(span)
-    return spans
-
-
-def _summary(tables: Sequence[TestTable], compared: Sequence[_Compared]) -> str:
+def _summary(tables: Sequence[TestTable], listings: Sequence[Listing]) -> str:
     systems = describe_number(len({row.name for table in tables for row in table.rows}), "system")
     tests = describe_number(len(tables), "test set")
-    if compared:
-        verdicts = Counter(c.row.pair.comparison.verdict for c in compared if c.row.pair)
-        parts = [
-            f"{verdicts[verdict]} {words}"
-            for verdict, words in (
-                ("better", "better"),
-                ("worse", "worse"),
-                ("cannot tell", "cannot be told"),
-            )
-            if verdicts[verdict]
-        ]
-        return f"{systems} on {tests}, {describe_number(len(compared), 'comparison')}: {', '.join(parts)}."
+    if listings:
+        verdicts: Counter[str] = Counter(listing.pair.comparison.verdict for listing in listings)
+        wording = {"better": "better", "worse": "worse", "cannot tell": "cannot be told"}
+        parts = ", ".join(f"{verdicts[v]} {words}" for v, words in wording.items() if verdicts[v])
+        return f"{systems} on {tests}, {describe_number(len(listings), 'comparison')}: {parts}."
     best = [min(table.rows, key=lambda row: row.score.estimate.rate) for table in tables]
     lowest = "; ".join(
         f"{table.data}: {row.name}, {format_percent(row.score.estimate.rate)} {rate_name(table.unit)}"
@@ -190,9 +126,8 @@ def _summary(tables: Sequence[TestTable], compared: Sequence[_Compared]) -> str:
     return f"{systems} on {tests}; none is compared with another. Lowest error rate: {lowest}."
 
 
-def _verdict(compared: _Compared) -> dict[str, Any]:
-    pair = compared.row.pair
-    assert pair is not None
+def _verdict(listing: Listing) -> dict[str, Any]:
+    pair = listing.pair
     c = pair.comparison
     return {
         "verdict": c.verdict,
@@ -200,7 +135,7 @@ def _verdict(compared: _Compared) -> dict[str, Any]:
         "headline": verdict_headline(pair),
         "short": verdict_short(pair),
         "needed": what_it_would_take(c) if c.verdict == "cannot tell" else "",
-        "test": compared.table.data,
+        "test": listing.table.data,
         "rates": f"{rate_name(pair.normalizer.unit)} {format_percent(c.base)} → {format_percent(c.system)}",
         "difference": f"{format_points(c.difference)} points",
         "interval": format_interval(c.interval, signed=True) if c.num_clusters > 1 else "none",
@@ -257,175 +192,3 @@ def _figures(tables: Sequence[TestTable]) -> Iterator[dict[str, str]]:
     for figure in figures:
         if figure is not None:
             yield {"svg": figure.svg(), "caption": figure.caption}
-
-
-def _recordings(compared: _Compared, changes: Sequence[Change]) -> list[Recording]:
-    found = [_recording(compared, change) for change in changes]
-    return [recording for recording in found if recording is not None]
-
-
-def _recording(compared: _Compared, change: Change) -> Recording | None:
-    pair = compared.row.pair
-    assert pair is not None
-    return recording_of(change.system, pair.system.path) or recording_of(change.base, pair.base.path)
-
-
-def _comparisons(
-    listed: Sequence[tuple[_Compared, list[Change], list[Change]]], shelf: ClipShelf
-) -> Iterator[dict[str, Any]]:
-    played: dict[Recording, str] = {}
-    for number, (compared, worse, better) in enumerate(listed, start=1):
-        changes, pair = compared.changes, compared.row.pair
-        assert pair is not None
-        yield {
-            "id": f"changes-{number}",
-            "test": compared.table.data,
-            "base": pair.base.run.name,
-            "system": pair.system.run.name,
-            "num_worse": len(changes.worse),
-            "num_better": len(changes.better),
-            "num_equal": changes.num_equal,
-            "num_same_text": changes.num_same_text,
-            "hidden": len(changes.worse) + len(changes.better) - len(worse) - len(better),
-            "utterances": [
-                _utterance(compared, change, shelf, played, f"clip-{number}-{index}")
-                for index, change in enumerate([*worse, *better])
-            ],
-        }
-
-
-def _utterance(
-    compared: _Compared, change: Change, shelf: ClipShelf, played: dict[Recording, str], anchor: str
-) -> dict[str, Any]:
-    unit = compared.table.unit
-    recording = _recording(compared, change)
-    uri = shelf.uris.get(recording) if recording and recording not in played else None
-    if recording and uri:
-        played[recording] = anchor
-    reference = " " if unit == "word" else ""
-    return {
-        "anchor": anchor,
-        "id": change.id,
-        "css": "worse" if change.change > 0 else "better",
-        "change": f"{change.change:+d}".replace("-", "−"),
-        "errors": f"{change.base_errors} → {change.system_errors} {unit} errors",
-        "about": _about(change),
-        "reference": reference.join(
-            block.reference for block in change.base_blocks if block.reference is not None
-        ),
-        "base": diff_spans(change.base_blocks, unit),
-        "system": diff_spans(change.system_blocks, unit),
-        "joint": reference,
-        "raw": [change.base.reference, change.base.hypothesis, change.system.hypothesis],
-        "uri": uri,
-        "played_at": played.get(recording) if recording and not uri else None,
-        "problem": shelf.problems.get(recording) if recording else None,
-        "flags": list(_flags(change)),
-    }
-
-
-def _about(change: Change) -> str:
-    duration = f"{change.base.duration:.1f} s" if change.base.duration is not None else None
-    speaker = f"speaker {change.base.speaker}" if change.base.speaker else None
-    return ", ".join(filter(None, (duration, speaker)))
-
-
-def _flags(change: Change) -> Iterator[str]:
-    for who, prediction in (("base", change.base), ("system", change.system)):
-        if prediction.looped:
-            yield f"{who}: stopped in a loop"
-        if prediction.truncated:
-            yield f"{who}: cut at the token limit"
-        if not prediction.hypothesis.strip():
-            yield f"{who}: empty"
-
-
-def _clip_note(shelf: ClipShelf) -> str:
-    parts = []
-    if shelf.uris or shelf.num_left_out:
-        parts.append(f"{describe_number(len(shelf.uris), 'recording')} embedded")
-    if shelf.num_left_out:
-        parts.append(f"{shelf.num_left_out:,} left out to keep the page small (--max-clips)")
-    if shelf.problems:
-        parts.append(f"{len(shelf.problems):,} could not be read")
-    return ", ".join(parts) + "." if parts else "No recordings: the runs name no audio files."
-
-
-def _ledger(tables: Sequence[TestTable]) -> list[dict[str, Any]]:
-    rows = [(table, row) for table in tables for row in table.rows if row.results.run.minutes]
-    longest = max((row.minutes or 0.0 for _, row in rows), default=0.0) or 1.0
-    return [
-        {
-            "name": row.name,
-            "test": table.data,
-            "total": f"{row.minutes:.1f}",
-            "stages": [
-                {"name": stage, "minutes": f"{minutes:.1f}", "share": f"{100 * minutes / longest:.2f}"}
-                for stage, minutes in row.results.run.minutes.items()
-            ],
-        }
-        for table, row in rows
-    ]
-
-
-def _provenance(table: TestTable, row: Row) -> dict[str, Any]:
-    run = row.results.run
-    facts: dict[str, Any] = {
-        "status": run.status,
-        **{f"model {key}": value for key, value in run.model.items()},
-        "parent": run.parent,
-        **{f"data {key}": value for key, value in run.data.items()},
-        "language": run.language,
-        "decoding hash": run.decoding_hash,
-        **{f"decoding {key}": value for key, value in run.decoding.items()},
-        **{f"normalizer {key}": value for key, value in run.normalizer.items()},
-        "seed": run.seed,
-        **run.provenance,
-        "schema": run.schema,
-    }
-    shown = [(key, _plain(value)) for key, value in facts.items() if value not in (None, "", {}, [])]
-    return {"name": row.name, "test": table.data, "facts": shown, "warnings": row.score.warnings}
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _notes(tables: Sequence[TestTable], compared: Sequence[_Compared]) -> Iterator[tuple[str, str]]:
-    rows = [row for table in tables for row in table.rows]
-    populations = dict.fromkeys(row.score.population for row in rows)
-    yield (
-        "Intervals",
-        f"95 % percentile bootstrap over whole clusters, 10,000 resamples. They cover "
-        f"{'; '.join(populations)}. They do not cover another training seed, another microphone or another domain.",
-    )
-    if len(compared) > 1:
-        kept = [c for c in compared if c.row.holm_p is not None and c.row.holm_p < 0.05]
-        names = "; ".join(f"{c.row.name} on {c.table.data}" for c in kept) or "none"
-        yield (
-            "Many comparisons",
-            f"With {len(compared)} comparisons one in twenty looks real by chance. After Holm's correction "
-            f"these remain below p = 0.05: {names}.",
-        )
-    windows = dict.fromkeys(json.dumps(decoding_windows(row.results.run), sort_keys=True) for row in rows)
-    shown = "; ".join(_plain(json.loads(window)) or "not stated" for window in windows)
-    differ = "The systems saw windows of different length: " if len(windows) > 1 else "Audio seen at once: "
-    yield "Window", f"{differ}{shown}."
-    normalizers = dict.fromkeys(f"{table.normalizer.id} ({table.normalizer.hash})" for table in tables)
-    yield (
-        "Normalizer",
-        f"Reference and hypothesis both went through {', '.join(normalizers)} before errors were counted. "
-        "The hash changes when the normalizer's behaviour does.",
-    )
-    yield (
-        "Rates",
-        "An error rate is the sum of errors over the sum of reference units of the whole test; it is not a "
-        "mean over utterances.",
-    )
-    yield (
-        "Detectable",
-        "The smallest true difference that this test would show with 80 % power at the 5 % level. A smaller "
-        "one may exist and not be seen.",
-    )

@@ -1,0 +1,211 @@
+import random
+
+import numpy as np
+import pytest
+
+from asr_headroom.errors import ShapeError, UsageError
+from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.metrics.significance import (
+    MIN_CLUSTERS,
+    Interval,
+    choose_clusters,
+    compare_systems,
+    estimate_rate,
+)
+
+
+def random_counts(seed, number, rate=0.2, lengths=None):
+    rng = random.Random(seed)
+    counts = []
+    for i in range(number):
+        length = lengths[i] if lengths else rng.randint(3, 20)
+        errors = sum(rng.random() < rate for _ in range(length))
+        counts.append(ErrorCounts(hits=length - errors, substitutions=errors))
+    return counts
+
+
+def lengths_of(counts):
+    return [count.reference_length for count in counts]
+
+
+def by_utterance(number):
+    return choose_clusters([None] * number, [f"sentence {i}" for i in range(number)])
+
+
+def slow_bootstrap(base, system, labels, resamples, seed):
+    """The differences of resampled clusters, one resample at a time, with the standard library."""
+    rng = random.Random(seed)
+    members = {}
+    for index, label in enumerate(labels):
+        members.setdefault(label, []).append(index)
+    clusters = list(members.values())
+    differences = []
+    for _ in range(resamples):
+        rows = [i for cluster in rng.choices(clusters, k=len(clusters)) for i in cluster]
+        length = sum(base[i].reference_length for i in rows)
+        differences.append(sum(system[i].errors - base[i].errors for i in rows) / length)
+    return differences
+
+
+def test_interval_agrees_with_a_direct_slow_bootstrap():
+    base = random_counts(1, 60)
+    system = random_counts(2, 60, 0.15, lengths_of(base))
+    sentences = [f"s{i % 25}" for i in range(60)]
+    clustering = choose_clusters([None] * 60, sentences)
+    fast = compare_systems(base, system, clustering, resamples=20_000)
+    slow = slow_bootstrap(base, system, sentences, 6_000, seed=3)
+    low, high = np.quantile(slow, [0.025, 0.975])
+    assert clustering.num_clusters == 25
+    assert fast.interval.low == pytest.approx(low, abs=0.003)
+    assert fast.interval.high == pytest.approx(high, abs=0.003)
+    assert fast.standard_error == pytest.approx(np.std(slow, ddof=1), rel=0.05)
+    tail = min(np.mean(np.array(slow) >= 0), np.mean(np.array(slow) <= 0))
+    assert fast.p_value == pytest.approx(2 * tail, abs=0.01)
+
+
+def test_swapping_systems_negates_the_difference():
+    base = random_counts(4, 50)
+    system = random_counts(5, 50, 0.3, lengths_of(base))
+    there, back = (compare_systems(*pair, by_utterance(50)) for pair in ((base, system), (system, base)))
+    assert there.difference == -back.difference
+    assert there.interval.low == pytest.approx(-back.interval.high)
+    assert there.interval.high == pytest.approx(-back.interval.low)
+    assert there.p_value == back.p_value
+    assert {there.verdict, back.verdict} == {"better", "worse"}
+
+
+def test_a_system_against_itself_shows_nothing():
+    counts = random_counts(6, 30)
+    comparison = compare_systems(counts, counts, by_utterance(30))
+    assert (comparison.difference, comparison.p_value) == (0.0, 1.0)
+    assert comparison.verdict == "cannot tell"
+    assert comparison.utterances_needed is None
+
+
+def test_same_seed_same_interval_and_other_seed_almost():
+    base = random_counts(7, 80)
+    system = random_counts(8, 80, 0.25, lengths_of(base))
+    first, again, other = (compare_systems(base, system, by_utterance(80), seed=s) for s in (0, 0, 1))
+    assert first == again
+    assert other.interval != first.interval
+    assert other.interval.low == pytest.approx(first.interval.low, abs=0.005)
+
+
+def test_copies_of_utterances_in_one_cluster_add_no_certainty():
+    base = random_counts(9, 40)
+    system = random_counts(10, 40, 0.3, lengths_of(base))
+    once = compare_systems(base, system, by_utterance(40))
+    sentences = [f"s{i % 40}" for i in range(120)]
+    clustered = compare_systems(base * 3, system * 3, choose_clusters([None] * 120, sentences))
+    naive = compare_systems(base * 3, system * 3, choose_clusters([None] * 120, sentences, "utterance"))
+    assert clustered.standard_error == pytest.approx(once.standard_error, rel=0.05)
+    assert naive.standard_error < 0.7 * once.standard_error
+
+
+def test_detectable_effect_shrinks_with_the_square_root_of_the_test():
+    base = random_counts(11, 400)
+    system = random_counts(12, 400, 0.21, lengths_of(base))
+    whole = compare_systems(base, system, by_utterance(400))
+    quarter = compare_systems(base[:100], system[:100], by_utterance(100))
+    assert quarter.minimal_detectable_effect == pytest.approx(2 * whole.minimal_detectable_effect, rel=0.25)
+
+
+def test_utterances_needed_would_make_the_difference_detectable():
+    base = random_counts(13, 100)
+    system = random_counts(14, 100, 0.22, lengths_of(base))
+    comparison = compare_systems(base, system, by_utterance(100))
+    assert comparison.utterances_needed is not None
+    total = 100 + comparison.utterances_needed
+    detectable_then = comparison.minimal_detectable_effect * (100 / total) ** 0.5
+    assert detectable_then == pytest.approx(abs(comparison.difference), rel=0.05)
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_too_few_clusters_never_give_a_verdict(number):
+    base = [ErrorCounts(hits=0, substitutions=10)] * number
+    system = [ErrorCounts(hits=10)] * number
+    assert compare_systems(base, system, by_utterance(number)).verdict == "cannot tell"
+    assert compare_systems(base * 6, system * 6, by_utterance(number * 6)).verdict == "better"
+
+
+def test_rate_and_its_interval():
+    counts = random_counts(15, 200)
+    estimate = estimate_rate(counts, by_utterance(200))
+    assert estimate.rate == ErrorCounts.total(counts).error_rate
+    assert estimate.rate in estimate.interval
+    rates = [
+        sum(counts[i].errors for i in rows) / sum(counts[i].reference_length for i in rows)
+        for rows in (random.Random(s).choices(range(200), k=200) for s in range(3000))
+    ]
+    low, high = np.quantile(rates, [0.025, 0.975])
+    assert (estimate.interval.low, estimate.interval.high) == pytest.approx((low, high), abs=0.003)
+
+
+def test_memory_bound_does_not_change_the_numbers(monkeypatch):
+    import asr_headroom.metrics.significance as significance
+
+    counts = random_counts(16, 30)
+    whole = estimate_rate(counts, by_utterance(30), resamples=500)
+    monkeypatch.setattr(significance, "_GATHER_LIMIT", 30 * 7)
+    assert estimate_rate(counts, by_utterance(30), resamples=500).interval.low == pytest.approx(
+        whole.interval.low, abs=0.02
+    )
+
+
+def test_clusters_are_speakers_when_there_are_enough():
+    speakers = [f"p{i % MIN_CLUSTERS}" for i in range(60)]
+    clustering = choose_clusters(speakers, ["same"] * 60)
+    assert (clustering.by, clustering.num_clusters, clustering.population) == (
+        "speaker",
+        MIN_CLUSTERS,
+        "new speakers",
+    )
+
+
+def test_clusters_are_sentences_when_speakers_are_few_and_sentences_repeat():
+    clustering = choose_clusters(["a", "b", "a", "b"], ["x", "x", "y", "z"])
+    assert clustering.by == "sentence"
+    assert clustering.labels.tolist() == [0, 0, 1, 2]
+    assert clustering.population == "new sentences by the same 2 speakers"
+
+
+def test_clusters_are_utterances_when_nothing_repeats():
+    clustering = choose_clusters([None, "b"], ["x", "y"])
+    assert (clustering.by, clustering.population) == (
+        "utterance",
+        "new utterances by the same mix of speakers",
+    )
+
+
+def test_few_speakers_asked_for_are_called_too_few():
+    clustering = choose_clusters(["a", "b"] * 4, list("abcdefgh"), "speaker")
+    assert "only 2 here: too few" in clustering.population
+
+
+def test_refusals():
+    counts = random_counts(17, 4)
+    four = by_utterance(4)
+    with pytest.raises(UsageError, match="1 of 2 utterances name no speaker"):
+        choose_clusters(["a", None], ["x", "y"], "speaker")
+    with pytest.raises(UsageError, match="cannot cluster by 'word'"):
+        choose_clusters(["a"], ["x"], "word")
+    with pytest.raises(ShapeError, match="2 speakers for 1 sentences"):
+        choose_clusters(["a", "b"], ["x"])
+    with pytest.raises(ShapeError, match="4 base utterances but 3 system"):
+        compare_systems(counts, counts[:3], four)
+    with pytest.raises(ShapeError, match="3 utterances but 4 cluster labels"):
+        estimate_rate(counts[:3], four)
+    with pytest.raises(ShapeError, match="no utterances"):
+        compare_systems([], [], by_utterance(0))
+    longer = [*counts[:3], ErrorCounts(hits=counts[3].reference_length + 1)]
+    with pytest.raises(UsageError, match=r"utterance 3 has \d+ reference units"):
+        compare_systems(counts, longer, four)
+    with pytest.raises(UsageError, match="all references are empty"):
+        estimate_rate([ErrorCounts(insertions=2)] * 4, four)
+
+
+def test_interval_contains_its_ends():
+    interval = Interval(-1.0, 2.0)
+    assert -1.0 in interval
+    assert 2.0 in interval
+    assert 2.1 not in interval
