@@ -39,6 +39,10 @@ class StoredAudio(Protocol):
         ...
 
 
+_BLOCK_FRAMES = 1 << 20
+_UNKNOWN_FRAMES = 1 << 62
+_IGNORED_WAV_SECONDS = 0.01
+
 AudioSource: TypeAlias = Path | bytes | StoredAudio
 """A file, an encoded file in memory, or something that can fetch one."""
 
@@ -104,16 +108,16 @@ def read_waveform(
         raise AudioError(f"{describe_source(source)}: a segment cannot start at {start:.2f} s")
     with _open(source) as sound:
         rate = sound.samplerate
-        first = round(start * rate)
-        expected = (sound.frames if end is None else min(round(end * rate), sound.frames)) - first
+        first, total = round(start * rate), sound.frames
+        expected = (total if end is None else min(round(end * rate), total)) - first
         if expected <= 0:
             raise AudioError(
                 f"{describe_source(source)}: nothing between {start:.2f} s and "
-                f"{'its end' if end is None else f'{end:.2f} s'}; it lasts {sound.frames / rate:.2f} s"
+                f"{'its end' if end is None else f'{end:.2f} s'}; it lasts {total / rate:.2f} s"
             )
         try:
             sound.seek(first)
-            samples = sound.read(expected, dtype="float32", always_2d=True)
+            samples = _read_blocks(sound, expected)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{describe_source(source)}: decoding fails ({error.error_string})") from error
     if len(samples) < expected:
@@ -133,10 +137,24 @@ def read_waveform(
     return np.ascontiguousarray(mono)
 
 
+def _read_blocks(sound: soundfile.SoundFile, expected: int) -> np.ndarray:
+    """[samples, channels] float32, at most ``expected`` samples.
+
+    In blocks, because a damaged header can announce more samples than the memory holds.
+    """
+    blocks: list[np.ndarray] = []
+    while expected > 0:
+        wanted = min(expected, _BLOCK_FRAMES)
+        blocks.append(sound.read(wanted, dtype="float32", always_2d=True))
+        expected -= len(blocks[-1])
+        if len(blocks[-1]) < wanted:
+            break
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
 def _open(source: AudioSource) -> soundfile.SoundFile:
     if isinstance(source, Path):
-        if not source.is_file():
-            raise AudioError(f"{source}: no such file")
+        _refuse_missing(source)
         if source.suffix.lower() == ".raw":
             raise AudioError(f"{source}: raw samples without a header; convert it to wav or flac")
     stream = str(source) if isinstance(source, Path) else io.BytesIO(read_audio_bytes(source))
@@ -155,6 +173,15 @@ def _open(source: AudioSource) -> soundfile.SoundFile:
     return sound
 
 
+def _refuse_missing(path: Path) -> None:
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise AudioError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not is_file:
+        raise AudioError(f"{path}: no such file")
+
+
 def _refuse_unusable(sound: soundfile.SoundFile, stream: str | io.BytesIO, source: AudioSource) -> None:
     # libsndfile shortens a cut wav file to what is there without a word, so its promise is read here.
     if sound.format in ("WAV", "WAVEX"):
@@ -167,20 +194,29 @@ def _refuse_unusable(sound: soundfile.SoundFile, stream: str | io.BytesIO, sourc
             raise AudioError(
                 f"{describe_source(source)}: truncated, {missing} bytes that its header announces are missing"
             )
+    if sound.frames >= _UNKNOWN_FRAMES:
+        # A FLAC file written to a pipe; libsndfile cannot seek in it, and soundfile seeks after each read.
+        raise AudioError(f"{describe_source(source)}: its header states no length; save it again to a file")
     if sound.frames <= 0:
         raise AudioError(f"{describe_source(source)}: holds no audio")
 
 
 def _missing_wav_bytes(file: BinaryIO) -> int:
-    """Bytes of samples that the header announces beyond the end of the file; 0 where it announces no size."""
+    """Bytes of samples that the header announces beyond the end of the file; 0 where it announces no size.
+
+    A few bytes too many are a common slip of programs, not a cut.
+    """
     size = file.seek(0, io.SEEK_END)
-    position = 12
+    position, bytes_per_second = 12, 0
     while position + 8 <= size:
         file.seek(position)
         name, length = struct.unpack("<4sI", file.read(8))
+        if name == b"fmt " and position + 20 <= size:
+            (bytes_per_second,) = struct.unpack("<8xI", file.read(12))
         if name == b"data":
+            missing = position + 8 + length - size
             # Programs that write to a pipe leave the size at its largest value.
-            unknown = length >= 0x7FFFF000
-            return 0 if unknown else max(0, position + 8 + length - size)
+            is_open = length >= 0x7FFFF000
+            return 0 if is_open or missing <= _IGNORED_WAV_SECONDS * bytes_per_second else missing
         position += 8 + length + length % 2
     return 0

@@ -189,6 +189,10 @@ def _row(
         values["original_id"] = values.pop("id")
     for column in AUDIO_COLUMNS:
         values.pop(column, None)
+    if not isinstance(audio, str):
+        # The row's audio is the segment already; times say where in a longer recording it once was.
+        for column in [name for name in ("start", "offset", "end") if name in values]:
+            values[f"original_{column}"] = values.pop(column)
     values["audio"] = audio
     return Row(where, index + 1, values)
 

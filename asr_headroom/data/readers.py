@@ -77,8 +77,8 @@ def scan_manifest(
     if limit is not None and limit < 1:
         raise DataError(f"{source}: limit is {limit}; read at least 1 row")
     text = str(source)
-    path = Path(text).expanduser()
-    if path.exists():
+    path = _existing(text)
+    if path is not None:
         return _scan_path(path, text, language, limit)
     local = _local_split(text)
     if local is not None:
@@ -124,17 +124,25 @@ def _listed(problems: Sequence[Problem]) -> str:
     return "\n".join(lines)
 
 
+def _existing(text: str) -> Path | None:
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # a name too long for a file, or the home of an unknown user
+        return None
+
+
 def _scan_path(path: Path, name: str, language: str | None, limit: int | None) -> Manifest:
-    if is_dataset_path(path) and find_metadata(path) is None:
-        return _scan_dataset(DatasetSource(str(path), is_local=True), language, limit, streaming=False)
-    if path.is_file():
-        return _scan_file(path, name, language, limit)
     collector = RowCollector(path, language)
     metadata = find_metadata(path)
     if is_kaldi_folder(path):
         collector.add_all(kaldi_rows(path), limit)
     elif metadata is not None:
         return _scan_file(metadata, name, language, limit)
+    elif is_dataset_path(path):
+        return _scan_dataset(DatasetSource(str(path), is_local=True), language, limit, streaming=False)
+    elif path.is_file():
+        return _scan_file(path, name, language, limit)
     elif has_transcripts(path):
         collector.add_all(transcript_rows(path), limit)
     else:
@@ -160,8 +168,8 @@ def _scan_file(path: Path, name: str, language: str | None, limit: int | None) -
 
 def _local_split(text: str) -> DatasetSource | None:
     location, separator, split = text.rpartition("@")
-    path = Path(location).expanduser()
-    if not separator or not path.exists() or not is_dataset_path(path):
+    path = _existing(location) if separator else None
+    if path is None or not is_dataset_path(path):
         return None
     return DatasetSource(str(path), split=split, is_local=True)
 

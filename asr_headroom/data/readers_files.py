@@ -172,11 +172,10 @@ def _table_rows(path: Path) -> Iterator[Row | Problem]:
 def _table_options(path: Path, header: str) -> dict[str, Any]:
     if path.suffix.lower() == ".tsv":
         # Common Voice writes quotes as they are; other programs quote the fields that hold one.
-        return {
-            "delimiter": "\t",
-            "quoting": csv.QUOTE_NONE if _is_common_voice(header) else csv.QUOTE_MINIMAL,
-        }
-    return {"delimiter": max(",;\t|", key=header.count)}
+        quoting = csv.QUOTE_NONE if _is_common_voice(header) else csv.QUOTE_MINIMAL
+        return {"delimiter": "\t", "quoting": quoting, "strict": True}
+    # Strict: otherwise a quote that is never closed swallows the rest of the file as one long transcript.
+    return {"delimiter": max(",;\t|", key=header.count), "strict": True}
 
 
 def _check_header(header: list[str], where: str) -> None:

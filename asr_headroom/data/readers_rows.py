@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -34,8 +34,7 @@ AUDIO_COLUMNS = ("audio", "audio_filepath", "audio_path", "file_name", "filename
 TEXT_COLUMNS = ("text", "sentence", "normalized_text", "transcript", "transcription")
 _SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
 _LANGUAGE_COLUMNS = ("language", "locale", "lang")
-_START_COLUMNS = ("start", "offset", "start_time")
-_END_COLUMNS = ("end", "end_time")
+_START_COLUMNS = ("start", "offset")
 
 _QWEN_TEXT = re.compile(r"language\s+([^<\n]+?)\s*<asr_text>(.*)", re.DOTALL)
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
@@ -146,7 +145,8 @@ class RowCollector:
             return None
         value = rest.pop(column)
         if isinstance(value, Mapping):
-            rest.update({name: value[name] for name in ("start_time", "end_time") if name in value})
+            nested = {"start": "start_time", "end": "end_time"}
+            rest.update({name: value[found] for name, found in nested.items() if found in value})
             value = value.get("path")
         if not isinstance(value, str) and isinstance(value, bytes | StoredAudio):
             return value
@@ -167,14 +167,13 @@ class RowCollector:
         return f"{id_}-{number}" if id_ in self._lines_of_ids else id_
 
 
-def first_column(columns: Iterable[str], wanted: tuple[str, ...]) -> str | None:
+def first_column(columns: Collection[str], wanted: tuple[str, ...]) -> str | None:
     """The first wanted column that is there.
 
     >>> first_column(["path", "sentence"], TEXT_COLUMNS)
     'sentence'
     """
-    there = set(columns)
-    return next((name for name in wanted if name in there), None)
+    return next((name for name in wanted if name in columns), None)
 
 
 def check_columns(columns: Iterable[str], where: str) -> None:
@@ -258,8 +257,7 @@ def _take_times(
     """Start, end and duration in seconds; NeMo's offset and duration give an end."""
     start_column = first_column(rest, _START_COLUMNS)
     start = _take_seconds(rest, start_column, is_typed, faults)
-    end_column = first_column(rest, _END_COLUMNS)
-    end = _take_seconds(rest, end_column, is_typed, faults)
+    end = _take_seconds(rest, "end", is_typed, faults)
     duration = _take_seconds(rest, "duration", is_typed, faults)
     if duration == 0:
         faults.append("duration is 0; a segment must last")

@@ -95,8 +95,10 @@ class HeaderCache:
             return read_info(source)
         try:
             status = source.stat()
-        except OSError as error:
+        except FileNotFoundError as error:
             raise AudioError(f"{source}: no such file") from error
+        except OSError as error:
+            raise AudioError(f"{source}: cannot be read ({error.strerror or error})") from error
         key = (source, status.st_mtime_ns, status.st_size)
         if key in self._headers:
             self._headers.move_to_end(key)

@@ -115,6 +115,57 @@ def test_a_wav_of_unknown_size_is_read_to_its_end(tmp_path):
     assert read_waveform(bytes(encoded), 16_000).shape == (16_000,)
 
 
+def test_a_few_bytes_too_many_in_a_wav_header_are_no_cut(tmp_path):
+    path = write(tmp_path / "a.wav", tone(1.0, 16_000), 16_000)
+    assert read_waveform(path.read_bytes()[:-8], 16_000).shape == (15_996,)
+    with pytest.raises(AudioError, match="truncated, 400 bytes"):
+        read_waveform(path.read_bytes()[:-400], 16_000)
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes"])
+def test_a_flac_of_unknown_length_is_refused_and_says_why(tmp_path, kind):
+    path = write(tmp_path / "a.flac", tone(1.5, 16_000), 16_000)
+    encoded = bytearray(path.read_bytes())
+    encoded[21] &= 0xF0  # STREAMINFO: 36 bits of total samples, 0 is unknown
+    encoded[22:26] = bytes(4)
+    path.write_bytes(encoded)
+    source = path if kind == "path" else bytes(encoded)
+    for read in (read_info, lambda source: read_waveform(source, 16_000)):
+        with pytest.raises(AudioError, match="states no length"):
+            read(source)
+
+
+def test_a_header_that_announces_hours_allocates_none(tmp_path):
+    path = write(tmp_path / "a.mp3", tone(1.0, 16_000), 16_000)
+    encoded = bytearray(path.read_bytes())
+    position = encoded.index(b"Xing")
+    encoded[position + 8 : position + 12] = b"\x00\xf0\x00\x00"  # frames of 576 samples
+    with pytest.raises(AudioError, match="truncated"):
+        read_waveform(bytes(encoded), 16_000)
+
+
+def test_long_recordings_are_read_whole(tmp_path):
+    samples = tone(70.0, 16_000)  # more than one block
+    np.testing.assert_array_equal(
+        read_waveform(write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT"), 16_000), samples
+    )
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), name=st.sampled_from(sorted(FORMATS)))
+def test_damaged_bytes_never_raise_anything_else(tmp_path, data, name):
+    encoded = bytearray(write(tmp_path / name, tone(0.3, 16_000), 16_000, **FORMATS[name]).read_bytes())
+    for position in data.draw(st.lists(st.integers(0, min(len(encoded), 300) - 1), max_size=8)):
+        encoded[position] = data.draw(st.integers(0, 255))
+    encoded = bytes(encoded[: data.draw(st.integers(0, len(encoded)))])
+    try:
+        samples = read_waveform(encoded, 16_000)
+    except AudioError:
+        return
+    assert np.isfinite(samples).all()
+    assert len(samples)
+
+
 def test_chunks_after_the_samples_do_no_harm(tmp_path):
     path = write(tmp_path / "a.wav", tone(1.0, 16_000), 16_000)
     encoded = path.read_bytes() + b"LIST\x04\x00\x00\x00abcd"
@@ -123,8 +174,8 @@ def test_chunks_after_the_samples_do_no_harm(tmp_path):
 
 def malformed(kind: str, folder: Path) -> Path:
     path = folder / "a.wav"
-    if kind == "missing":
-        return path
+    if kind in ("missing", "long name"):
+        return path if kind == "missing" else folder / ("x" * 300 + ".wav")
     if kind == "folder":
         path.mkdir()
         return path
@@ -148,6 +199,7 @@ def malformed(kind: str, folder: Path) -> Path:
 
 MALFORMED = (
     "missing",
+    "long name",
     "folder",
     "raw",
     "zero length",
@@ -167,7 +219,9 @@ def test_malformed_recordings_are_refused_by_name(tmp_path, kind):
     assert str(caught.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MALFORMED if kind not in ("missing", "folder", "raw")])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in MALFORMED if kind not in ("missing", "long name", "folder", "raw")]
+)
 def test_malformed_bytes_are_refused(tmp_path, kind):
     encoded = malformed(kind, tmp_path).read_bytes()
     with pytest.raises(AudioError, match="bytes of audio"):

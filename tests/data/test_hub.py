@@ -82,6 +82,19 @@ def test_audio_survives_a_worker_process(make_data_set, columns, tmp_path):
     assert len(pickle.loads(pickle.dumps(utterance)).samples(16_000)) == 24_000
 
 
+def test_times_of_a_longer_recording_cut_nothing(make_data_set, tmp_path):
+    columns = {
+        "text": ["a", "b", "c"],
+        "start": [5.0, 6.0, 7.0],
+        "end": [5.5, 7.0, 8.5],
+        "end_time": [1.0] * 3,
+    }
+    make_data_set(columns, SECONDS).to_parquet(tmp_path / "x.parquet")
+    manifest = read_manifest(tmp_path / "x.parquet")
+    assert [u.samples(16_000).size / 16_000 for u in manifest] == SECONDS
+    assert manifest[0].extras == {"original_start": 5.0, "original_end": 5.5, "end_time": 1.0}
+
+
 def test_ids_that_repeat_are_replaced(make_data_set, tmp_path):
     make_data_set({"id": [7, 7, 8], "transcription": ["a", "a", "b"]}, SECONDS).to_parquet(
         tmp_path / "x.parquet"

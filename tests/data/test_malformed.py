@@ -84,6 +84,8 @@ ROWS = [
     table("no path", "x,,un,\n", "audio is empty"),
     table("latin-1 table", "x,a.wav,été,\n".encode("latin-1"), "text is not valid UTF-8"),
     table("open quote", 'x,a.wav,"' + "word " * 40_000, "not a row of the table"),
+    table("quote to the end", 'x,a.wav,"un,1.0\ny,a.wav,deux,1.0\n', "unexpected end of data"),
+    table("letters after a quote", 'x,a.wav,"un" chat,1.0\n', "expected after"),
     table("doubled id in table", "g,a.wav,un,\n", "id 'g' stands already in"),
     Case("array not closed", json.dumps([GOOD])[:-1] + ",\n" + row(), "array is not closed", 2, "m.json", 3),
     Case("array broken", "[" + json.dumps(GOOD) + ",\n{broken]", "not JSON from here on", 2, "m.json"),
@@ -194,6 +196,8 @@ def test_malformed_folders(tmp_path, files, message):
 @pytest.mark.parametrize(
     "source",
     [
+        "x" * 5000,
+        "~nobody-of-that-name/m.jsonl",
         "missing.jsonl",
         "missing/",
         "/nowhere/m.jsonl",

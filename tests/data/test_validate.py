@@ -95,7 +95,7 @@ def test_headers_suffice_for_missing_empty_and_cut_wav(tmp_path, corpus):
     (tmp_path / "zero.wav").touch()
     (tmp_path / "text.wav").write_text("hello", encoding="utf-8")
     (tmp_path / "cut.wav").write_bytes((corpus / "c.wav").read_bytes()[:40_000])
-    for name in ("zero.wav", "text.wav", "cut.wav", "none.wav"):
+    for name in ("zero.wav", "text.wav", "cut.wav", "none.wav", "x" * 300, "a.wav/b.wav"):
         assert findings(spoken(tmp_path / name)) == [("audio", True)], name
 
 
