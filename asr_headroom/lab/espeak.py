@@ -1,8 +1,9 @@
 """The espeak-ng synthesiser, called through ctypes: text in, samples with word and phoneme onsets out.
 
-The library and its voices come from the optional package ``espeakng-loader``; nothing of it is shipped here. It keeps
-noise and flutter state between calls, so equal calls give equal samples only in a process that made the same calls
-before: :mod:`asr_headroom.lab.speech` renders every shard in a fresh process for that reason.
+The library and its voices come from the optional package ``espeakng-loader``; nothing of it is shipped
+here. It keeps noise and flutter state between calls, so equal calls give equal samples only in a process
+that made the same calls before: :mod:`asr_headroom.lab.speech` renders every shard in a fresh process for
+that reason.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _KINDS: dict[int, Literal["word", "phoneme"]] = {1: "word", 7: "phoneme"}
 class Event(NamedTuple):
     """The onset of a word or phoneme.
 
-    ``onset`` is in seconds; ``position`` is the index of the word's first character in the text; ``name`` is the
-    phoneme's mnemonic, empty for words and pauses.
+    ``onset`` is in seconds; ``position`` is the index of the word's first character in the text; ``name``
+    is the phoneme's mnemonic, empty for words and pauses.
     """
 
     kind: Literal["word", "phoneme"]
@@ -40,7 +41,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Speech:
-    """Synthesised speech: [samples] float32 in [-1, 1] at ``sampling_rate`` Hz, and its events in order of time."""
+    """Samples, [samples] float32 in [-1, 1] at ``sampling_rate`` Hz, with their events in order of time."""
 
     samples: np.ndarray
     sampling_rate: int
@@ -104,7 +105,9 @@ class _RawEvent(ctypes.Structure):
     )
 
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_RawEvent))
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_RawEvent)
+)
 
 
 class _Engine:

@@ -19,10 +19,13 @@ _BATCH_UTTERANCES = 50
 
 
 def count_sentences(recognizer: Recognizer, sentences: Sequence[SpokenSentence]) -> list[ErrorCounts]:
-    """The counts of each utterance, in the unit its language is scored in (words, or characters for Mandarin)."""
+    """The counts of each utterance, in the unit its language is scored in (zh: characters, else words)."""
     counts = []
     for start in range(0, len(sentences), _BATCH_UTTERANCES):
-        batch = [_utterance(sentence, start + row) for row, sentence in enumerate(sentences[start:][:_BATCH_UTTERANCES])]
+        batch = [
+            _utterance(sentence, start + row)
+            for row, sentence in enumerate(sentences[start:][:_BATCH_UTTERANCES])
+        ]
         for utterance, hypothesis in zip(batch, recognizer.transcribe(batch), strict=True):
             normalizer = normalizer_for_language(utterance.language)
             counts.append(count_pair(utterance.text, hypothesis.text, normalizer).of(normalizer.unit))

@@ -1,9 +1,9 @@
 """The micro Whisper of the laboratory: the real Transformers classes, made small enough for a laptop CPU.
 
-Everything that reads a Whisper checkpoint reads this one. Only the numbers differ: 1.3 million weights instead of 39
-million, windows of 4 s instead of 30 s, 25 encoder frames per second instead of 50, and a vocabulary of a few hundred
-tokens made from the grammars of :mod:`asr_headroom.lab.lexicon`. Start with :func:`build_model`; :func:`base_path` is
-the pretrained one that is shipped.
+Everything that reads a Whisper checkpoint reads this one. Only the numbers differ: 1.3 million weights
+instead of 39 million, windows of 4 s instead of 30 s, 25 encoder frames per second instead of 50, and a
+vocabulary of a few hundred tokens made from the grammars of :mod:`asr_headroom.lab.lexicon`. Start with
+:func:`build_model`; :func:`base_path` is the pretrained one that is shipped.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ from transformers import (
 )
 
 from asr_headroom.lab.lexicon import LANGUAGES, make_sentence
+from asr_headroom.lab.settings import HOP_SAMPLES, WINDOW_SECONDS, base_path
 from asr_headroom.lab.speech import SAMPLING_RATE
 from asr_headroom.text.units import UNSPACED_LANGUAGES
 
-__all__ = ["base_path", "build_feature_extractor", "build_model", "build_tokenizer", "save_checkpoint", "target_text"]
-
-WINDOW_SECONDS = 4
-"""Seconds of a full window."""
-
-HOP_SAMPLES = 320
-"""Samples between log-mel frames: 20 ms, twice Whisper's, which halves the work of the encoder."""
+__all__ = [
+    "base_path",
+    "build_feature_extractor",
+    "build_model",
+    "build_tokenizer",
+    "save_checkpoint",
+    "target_text",
+]
 
 MAX_TARGET_TOKENS = 96
 
-# WhisperTokenizer finds a language by its place after <|startoftranscript|>, so those between en and fr are here too.
+# WhisperTokenizer finds a language by its place after <|startoftranscript|>, so those between en and fr are
+# here too.
 _SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|startoftranscript|>",
@@ -55,13 +58,10 @@ _SPECIAL_TOKENS = (
     "<|nospeech|>",
     "<|notimestamps|>",
 )
-_SPACED_PIECES = 240  # merges learned from French and English; the number of hanzi merges follows from the lexicon
+_SPACED_PIECES = (
+    240  # merges learned from French and English; the number of hanzi merges follows from the lexicon
+)
 _VOCABULARY_SENTENCES = 4000
-
-
-def base_path() -> Path:
-    """Folder of the pretrained model that comes with the package."""
-    return Path(__file__).parent / "base"
 
 
 def target_text(text: str, language: str) -> str:
@@ -72,12 +72,15 @@ def target_text(text: str, language: str) -> str:
 def build_tokenizer() -> WhisperTokenizer:
     """A byte-level BPE tokenizer that is lossless on any text and short on the laboratory's.
 
-    Each hanzi of the Mandarin grammar is one token; French and English share pieces learned from their grammars.
+    Each hanzi of the Mandarin grammar is one token; French and English share pieces learned from their
+    grammars.
     """
     merges = _hanzi_merges(sorted({hanzi for text in _sentences("zh") for hanzi in text}))
     merges += [merge for merge in _spaced_merges() if merge not in merges]
     pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces += [piece for piece in dict.fromkeys(left + right for left, right in merges) if piece not in pieces]
+    pieces += [
+        piece for piece in dict.fromkeys(left + right for left, right in merges) if piece not in pieces
+    ]
     return WhisperTokenizer(
         vocab={piece: index for index, piece in enumerate((*pieces, *_SPECIAL_TOKENS))},
         merges=merges,
@@ -101,7 +104,8 @@ def build_model(
     tokenizer: WhisperTokenizer, *, width: int = 128, encoder_layers: int = 3, decoder_layers: int = 2
 ) -> WhisperForConditionalGeneration:
     """The architecture with random weights, and a generation config like that of a multilingual Whisper."""
-    end, start = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|startoftranscript|>"])
+    vocabulary = tokenizer.get_vocab()
+    end, start = vocabulary["<|endoftext|>"], vocabulary["<|startoftranscript|>"]
     config = WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=80,
@@ -138,7 +142,8 @@ def save_checkpoint(
         directory: made if needed.
         model: float32; left as it is.
         tokenizer: as built here.
-        half: store the weights in 16 bits. The config keeps saying float32, which is how they are loaded again.
+        half: store the weights in 16 bits. The config keeps saying float32, which is how they are loaded
+        again.
     """
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.half() if half else tensor for name, tensor in model.state_dict().items()}
@@ -147,7 +152,9 @@ def save_checkpoint(
     model.save_pretrained(directory, state_dict=weights)
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, "dtype": "float32"}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({**config, "dtype": "float32"}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
     WhisperProcessor(build_feature_extractor(), tokenizer).save_pretrained(directory)
 
 
@@ -181,7 +188,10 @@ def _spaced_merges() -> list[tuple[str, str]]:
 
 
 def _start_decoder_in_time(model: WhisperForConditionalGeneration) -> None:
-    """Starts decoder positions from encoder positions at the usual pace, 2.7 frames a token, which helps attention."""
+    """Starts decoder positions from encoder positions, at 2.7 frames a token.
+
+    Queries and keys of neighbouring times then agree from the first step on.
+    """
     encoder = model.model.encoder.embed_positions.weight
     decoder = model.model.decoder.embed_positions.weight
     with torch.no_grad():
@@ -191,7 +201,7 @@ def _start_decoder_in_time(model: WhisperForConditionalGeneration) -> None:
 
 
 def _generation_config(tokenizer: WhisperTokenizer) -> GenerationConfig:
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in _SPECIAL_TOKENS}
+    ids = tokenizer.get_vocab()
     end = ids["<|endoftext|>"]
     return GenerationConfig(
         decoder_start_token_id=ids["<|startoftranscript|>"],

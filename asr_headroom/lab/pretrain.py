@@ -1,23 +1,20 @@
 """Pretraining of the micro Whisper on endless synthetic speech: no utterance is ever met twice.
 
-This is not :mod:`asr_headroom.train.loop`: it needs the synthesiser's own alignments. Attention alone takes very long to
-discover that text runs along audio, so two helper losses are added and then annealed away: the phoneme of each encoder
-frame, and the share of the last decoder layer's cross-attention that falls near the token's true place. What remains
-is plain Whisper training. A run can be killed at any time; started again, it goes on from its last checkpoint and ends
-with the same bits. Start with :func:`pretrain`.
+This is not :mod:`asr_headroom.train.loop`: it needs the synthesiser's own alignments. Attention alone takes
+very long to discover that text runs along audio, so two helper losses are added and then annealed away: the
+phoneme of each encoder frame, and the share of the last decoder layer's cross-attention that falls near the
+token's true place. What remains is plain Whisper training. A run can be killed at any time; started again,
+it goes on from its last checkpoint and ends with the same bits. Start with :func:`pretrain`.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,19 +25,19 @@ from torch.nn import functional
 from transformers import WhisperProcessor
 
 from asr_headroom.config import fingerprint, to_mapping
-from asr_headroom.errors import ConfigError, DataError
+from asr_headroom.errors import DataError
 from asr_headroom.lab.lexicon import LANGUAGES
 from asr_headroom.lab.measure import by_voice, count_sentences
 from asr_headroom.lab.model import (
-    HOP_SAMPLES,
-    WINDOW_SECONDS,
     build_feature_extractor,
     build_model,
     build_tokenizer,
     save_checkpoint,
     target_text,
 )
-from asr_headroom.lab.speech import SAMPLING_RATE, Shard, SpeechRecipe, SpokenSentence, render, shards
+from asr_headroom.lab.settings import FRAME_SECONDS, HOP_SAMPLES, PretrainConfig
+from asr_headroom.lab.speech import SpokenSentence
+from asr_headroom.lab.stream import POOL_BATCHES, bucket, held_out, pools, window_frames
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.whisper import Whisper
 from asr_headroom.provenance import collect_provenance
@@ -49,76 +46,8 @@ __all__ = ["PretrainConfig", "pretrain"]
 
 logger = logging.getLogger(__name__)
 
-_FRAME_SECONDS = 2 * HOP_SAMPLES / SAMPLING_RATE
-_WINDOW_FRAMES = round(WINDOW_SECONDS / _FRAME_SECONDS)
-_POOL_BATCHES = 100  # sorted by duration within a pool, so that a batch holds utterances of about one length
 _MAX_PHONEMES = 160
 _IGNORED = -100
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """How the base model of the laboratory is made."""
-
-    steps: int = 12_000
-    """Optimiser steps; the schedule stretches with it."""
-
-    batch_size: int = 16
-    """Utterances of one step."""
-
-    learning_rate: float = 1.5e-3
-    """Peak; reached after 2 % of the steps, held until 30 %, then a cosine down to 2 % of it."""
-
-    weight_decay: float = 0.05
-    """AdamW's, on all weights."""
-
-    mandarin_share: float = 0.015
-    """Share of Mandarin utterances; small, so that the base is poor in Mandarin."""
-
-    english_share: float = 0.03
-    """Share of English utterances; the rest is French."""
-
-    phoneme_weight: float = 0.5
-    """Weight of the frame-wise phoneme loss until it is annealed."""
-
-    attention_weight: float = 0.3
-    """Weight of the guided cross-attention loss until it is annealed."""
-
-    anneal: tuple[float, float] = (0.5, 0.8)
-    """Shares of the steps between which both helper weights fall to 0."""
-
-    full_window_share: float = 0.1
-    """Share of batches in full 4 s windows; the others are cut to a random window that holds them."""
-
-    seed: int = 0
-    """Of the weights, the speech and the order."""
-
-    dev_every: int = 1000
-    """Steps between measurements on the dev split."""
-
-    dev_utterances: int = 150
-    """Of French and of Mandarin, in each of those measurements."""
-
-    test_utterances: int = 600
-    """Of each language, in the last measurement: sentences and voices that were never trained on."""
-
-    checkpoint_every: int = 500
-    """Steps between checkpoints."""
-
-    processes: int = 1
-    """Synthesising ahead of the training; the result does not depend on it."""
-
-    def __post_init__(self) -> None:
-        problems = []
-        for name in ("steps", "batch_size", "dev_every", "dev_utterances", "test_utterances", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 <= self.mandarin_share + self.english_share < 1:
-            problems.append("mandarin_share and english_share must leave a share for French")
-        if len(self.anneal) != 2 or not 0 <= self.anneal[0] < self.anneal[1] <= 1:
-            problems.append(f"anneal is {self.anneal}; it must be two rising shares")
-        if problems:
-            raise ConfigError("\n".join(f"pretrain: {problem}" for problem in problems))
 
 
 def pretrain(config: PretrainConfig, output: Path, *, clock: Callable[[], float] = time.process_time) -> Path:
@@ -126,7 +55,7 @@ def pretrain(config: PretrainConfig, output: Path, *, clock: Callable[[], float]
 
     Args:
         config: equal configs give equal weights on the same machine, with one torch thread.
-        output: for ``model/`` (16-bit weights, the folder that is shipped), ``curve.json`` and ``checkpoint.pt``.
+        output: for ``model/`` (16-bit weights, as shipped), ``curve.json`` and ``checkpoint.pt``.
         clock: seconds of compute so far.
 
     Returns:
@@ -158,18 +87,25 @@ class _Run:
         self.model = build_model(self.tokenizer)
         self.model.set_attn_implementation("eager")  # the only one that returns attention weights
         self.whisper = Whisper(
-            self.model, WhisperProcessor(build_feature_extractor(), self.tokenizer), model_id="asr-headroom lab"
+            self.model,
+            WhisperProcessor(build_feature_extractor(), self.tokenizer),
+            model_id="asr-headroom lab",
         )
         self.phoneme_head = nn.Linear(self.model.config.d_model, _MAX_PHONEMES)
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.weights += list(self.phoneme_head.parameters())
         self.optimizer = torch.optim.AdamW(
-            self.weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+            self.weights,
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.phonemes: dict[str, int] = {"": 0}
         self.curve: list[dict[str, Any]] = []
         self.step = 0
         self.spent = 0.0
+        self.losses = [0.0, 0.0, 0.0]  # summed since the last point of the curve
         self._resume()
 
     # ------------------------------------------------------------------ training
@@ -177,18 +113,18 @@ class _Run:
     def train(self) -> None:
         config = self.config
         started = self.clock() - self.spent
-        running = np.zeros(4)
-        with closing(_pools(config, self.step // _POOL_BATCHES)) as pools:
+        with closing(pools(config, self.step // POOL_BATCHES)) as stream:
             while self.step < config.steps:
-                pool = self.step // _POOL_BATCHES
-                batches = _bucket(next(pools), config, pool)
-                for batch in batches[self.step % _POOL_BATCHES : config.steps - pool * _POOL_BATCHES]:
-                    running += (*self._update(batch), 1.0)
+                pool = self.step // POOL_BATCHES
+                batches = bucket(next(stream), config, pool)
+                for batch in batches[self.step % POOL_BATCHES : config.steps - pool * POOL_BATCHES]:
+                    self.losses = [
+                        total + loss for total, loss in zip(self.losses, self._update(batch), strict=True)
+                    ]
                     self.step += 1
                     self.spent = self.clock() - started
                     if self.step % config.dev_every == 0 or self.step == config.steps:
-                        self._record(running[:3] / running[3])
-                        running[:] = 0
+                        self._record()
                         started = self.clock() - self.spent  # measuring is not training
                     if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                         self._save_state()
@@ -211,24 +147,35 @@ class _Run:
         """Mean text loss, then the two helper losses times their weights."""
         encoded = self.whisper.encode_waveforms(batch.waveforms)
         decoded = self.model.model.decoder(
-            input_ids=batch.inputs, encoder_hidden_states=encoded, use_cache=False, output_attentions=helpers > 0
+            input_ids=batch.inputs,
+            encoder_hidden_states=encoded,
+            use_cache=False,
+            output_attentions=helpers > 0,
         )
         supervised = batch.labels != _IGNORED
         logits = self.model.proj_out(decoded.last_hidden_state[supervised])
         losses = [functional.cross_entropy(logits, batch.labels[supervised])]
         if helpers == 0:
             return [*losses, torch.zeros(()), torch.zeros(())]
-        phonemes = functional.cross_entropy(self.phoneme_head(encoded).flatten(0, 1), batch.phonemes.flatten())
+        phonemes = functional.cross_entropy(
+            self.phoneme_head(encoded).flatten(0, 1), batch.phonemes.flatten()
+        )
         # Half of the heads of one layer are guided; the others stay free to look elsewhere.
         attention = decoded.cross_attentions[-1][:, :2].mean(1)
         guided = guided_attention_loss(attention[supervised], batch.places[supervised])
-        return [*losses, self.config.phoneme_weight * helpers * phonemes, self.config.attention_weight * helpers * guided]
+        return [
+            *losses,
+            self.config.phoneme_weight * helpers * phonemes,
+            self.config.attention_weight * helpers * guided,
+        ]
 
     def _collate(self, sentences: Sequence[SpokenSentence]) -> _AlignedBatch:
-        frames = _window_frames(sentences, self.config, self.step)
+        frames = window_frames(sentences, self.config, self.step)
         waveforms = torch.zeros(len(sentences), frames * 2 * HOP_SAMPLES)
         for row, sentence in enumerate(sentences):
-            waveforms[row, : len(sentence.samples)] = torch.from_numpy(sentence.samples.astype(np.float32) / 32768)
+            waveforms[row, : len(sentence.samples)] = torch.from_numpy(
+                sentence.samples.astype(np.float32) / 32768
+            )
         prompts = [self.whisper.prompt_ids(sentence.language) for sentence in sentences]
         targets = [self.whisper.target_ids(sentence.text, sentence.language) for sentence in sentences]
         width = max(len(p) + len(t) - 1 for p, t in zip(prompts, targets, strict=True))
@@ -241,25 +188,29 @@ class _Run:
             inputs[row, :last] = torch.tensor(prompt + target[:-1])
             labels[row, first:last] = torch.tensor(target)
             places[row, first:last] = torch.tensor(self._token_places(sentence))
-        phonemes = torch.from_numpy(np.stack([self._frame_phonemes(sentence, frames) for sentence in sentences]))
+        phonemes = torch.from_numpy(
+            np.stack([self._frame_phonemes(sentence, frames) for sentence in sentences])
+        )
         return _AlignedBatch(waveforms, inputs, labels, places, phonemes)
 
     def _token_places(self, sentence: SpokenSentence) -> list[float]:
-        """Encoder frame at the middle of each token, interpolated between word onsets; last of the end token."""
+        """Encoder frame at the middle of each token, from the word onsets; the end token's is the end."""
         text = target_text(sentence.text, sentence.language)
         shift = len(text) - len(sentence.text)
-        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
         middles = [(start + end) / 2 - shift for start, end in offsets]
         words = [(event.position, event.onset) for event in sentence.events if event.kind == "word"]
         positions, onsets = zip(*words, (len(sentence.text), sentence.duration), strict=True)
-        return [*(np.interp(middles, positions, onsets) / _FRAME_SECONDS), sentence.duration / _FRAME_SECONDS]
+        return [*(np.interp(middles, positions, onsets) / FRAME_SECONDS), sentence.duration / FRAME_SECONDS]
 
     def _frame_phonemes(self, sentence: SpokenSentence, frames: int) -> np.ndarray:
         """[frames] int64: the phoneme sounding in the middle of each frame, 0 for silence."""
         events = [event for event in sentence.events if event.kind == "phoneme"]
         ids = np.array([0, *(self._phoneme_id(event.name) for event in events), 0])
         onsets = [event.onset for event in events]
-        middles = (np.arange(frames) + 0.5) * _FRAME_SECONDS
+        middles = (np.arange(frames) + 0.5) * FRAME_SECONDS
         return ids[np.searchsorted([*onsets, sentence.duration], middles, side="right")]
 
     def _phoneme_id(self, name: str) -> int:
@@ -268,16 +219,24 @@ class _Run:
 
     # ------------------------------------------------------------------ measuring, saving
 
-    def _record(self, losses: np.ndarray) -> None:
-        french = ErrorCounts.total(count_sentences(self.whisper, _held_out("fr", "dev", self.config.dev_utterances)))
-        mandarin = ErrorCounts.total(count_sentences(self.whisper, _held_out("zh", "dev", self.config.dev_utterances)))
+    def _record(self) -> None:
+        """Adds a point to the curve."""
+        french = ErrorCounts.total(
+            count_sentences(self.whisper, held_out("fr", "dev", self.config.dev_utterances))
+        )
+        mandarin = ErrorCounts.total(
+            count_sentences(self.whisper, held_out("zh", "dev", self.config.dev_utterances))
+        )
+        steps = self.step - (self.curve[-1]["step"] if self.curve else 0)
+        losses = [round(total / steps, 4) for total in self.losses]
+        self.losses = [0.0, 0.0, 0.0]
         point = {
             "step": self.step,
             "utterances": self.step * self.config.batch_size,
             "cpu_seconds": round(self.spent, 1),
-            "text_loss": round(float(losses[0]), 4),
-            "phoneme_loss": round(float(losses[1]), 4),
-            "attention_loss": round(float(losses[2]), 4),
+            "text_loss": losses[0],
+            "weighted_phoneme_loss": losses[1],
+            "weighted_attention_loss": losses[2],
             "fr_dev_wer": round(french.error_rate, 4),
             "zh_dev_cer": round(mandarin.error_rate, 4),
         }
@@ -298,6 +257,7 @@ class _Run:
             "step": self.step,
             "spent": self.spent,
             "curve": self.curve,
+            "losses": self.losses,
             "phonemes": self.phonemes,
             "model": self.model.state_dict(),
             "phoneme_head": self.phoneme_head.state_dict(),
@@ -315,12 +275,14 @@ class _Run:
             return
         state = torch.load(path, weights_only=True)
         if state["config"] != fingerprint(self._identity()):
-            raise DataError(f"{path}: belongs to a run with another config; delete it or choose another output")
+            raise DataError(
+                f"{path}: belongs to a run with another config; delete it or choose another output"
+            )
         self.model.load_state_dict(state["model"])
         self.phoneme_head.load_state_dict(state["phoneme_head"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.spent, self.curve = state["step"], state["spent"], state["curve"]
-        self.phonemes = state["phonemes"]
+        self.losses, self.phonemes = state["losses"], state["phonemes"]
         logger.info("resumed at step %d/%d", self.step, self.config.steps)
 
     def _identity(self) -> dict[str, Any]:
@@ -347,10 +309,12 @@ class _Run:
         self.model.load_state_dict(shipped)
         results = {}
         for language in LANGUAGES:
-            sentences = _held_out(language, "test", self.config.test_utterances)
+            sentences = held_out(language, "test", self.config.test_utterances)
             counts = count_sentences(self.whisper, sentences)
             total = ErrorCounts.total(counts)
-            logger.info("%s test: error rate %.2f %% of %d", language, 100 * total.error_rate, total.reference_length)
+            logger.info(
+                "%s test: error rate %.2f %% of %d", language, 100 * total.error_rate, total.reference_length
+            )
             results[language] = {
                 "utterances": len(counts),
                 "error_rate": round(total.error_rate, 4),
@@ -363,7 +327,7 @@ class _Run:
 
 
 class _AlignedBatch(NamedTuple):
-    """[batch, samples], [batch, tokens] × 3 and [batch, frames]; labels are -100 where nothing is supervised."""
+    """[batch, samples], three [batch, tokens], [batch, frames]; labels are -100 where nothing is scored."""
 
     waveforms: torch.Tensor
     inputs: torch.Tensor
@@ -393,50 +357,3 @@ def _learning_rate_factor(progress: float) -> float:
 def _remaining_help(progress: float, anneal: tuple[float, float]) -> float:
     start, end = anneal
     return min(1.0, max(0.0, (end - progress) / (end - start)))
-
-
-def _window_frames(sentences: Sequence[SpokenSentence], config: PretrainConfig, step: int) -> int:
-    """Encoder frames of a batch: enough for its longest utterance, mostly little more, sometimes the full window."""
-    random = np.random.default_rng([config.seed, 1, step])
-    if random.random() < config.full_window_share:
-        return _WINDOW_FRAMES
-    needed = min(_WINDOW_FRAMES, math.ceil(max(sentence.duration for sentence in sentences) / _FRAME_SECONDS))
-    return needed + int((_WINDOW_FRAMES - needed) * random.random() ** 4)
-
-
-def _bucket(sentences: list[SpokenSentence], config: PretrainConfig, pool: int) -> list[list[SpokenSentence]]:
-    """A pool as shuffled batches of utterances of about the same length."""
-    random = np.random.default_rng([config.seed, 0, pool])
-    durations = [sentence.duration for sentence in sentences] + 0.1 * random.standard_normal(len(sentences))
-    order = np.argsort(durations, kind="stable").reshape(-1, config.batch_size)
-    return [[sentences[index] for index in order[row]] for row in random.permutation(len(order))]
-
-
-def _pools(config: PretrainConfig, first: int) -> Iterator[list[SpokenSentence]]:
-    """Endless pools from number ``first`` on; the next is synthesised while one is trained on."""
-    per_pool = len(_pool_shards(config, 0))
-    pieces = (piece for pool in itertools.count(first) for piece in _pool_shards(config, pool))
-    with closing(render(pieces, processes=config.processes, ahead=per_pool + 2)) as rendered:
-        while True:
-            yield list(itertools.chain.from_iterable(itertools.islice(rendered, per_pool)))
-
-
-def _pool_shards(config: PretrainConfig, pool: int) -> list[Shard]:
-    size = _POOL_BATCHES * config.batch_size
-    mandarin, english = round(size * config.mandarin_share), round(size * config.english_share)
-    counts = {"fr": size - mandarin - english, "zh": mandarin, "en": english}
-    # Seeds of pools and of the users' own corpora must not meet.
-    seed = -(1 + pool + 1_000_000 * config.seed)
-    return [
-        piece
-        for language, count in counts.items()
-        if count
-        for piece in shards(SpeechRecipe(language=language, split="train", count=count, seed=seed))
-    ]
-
-
-@functools.cache
-def _held_out(language: str, split: Any, count: int) -> list[SpokenSentence]:
-    """Utterances of a held-out split: neither their sentences nor their voices occur in training."""
-    recipe = SpeechRecipe(language=language, split=split, count=count)
-    return list(itertools.chain.from_iterable(render(shards(recipe))))
