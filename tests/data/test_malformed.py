@@ -86,6 +86,13 @@ ROWS = [
     table("open quote", 'x,a.wav,"' + "word " * 40_000, "not a row of the table"),
     table("quote to the end", 'x,a.wav,"un,1.0\ny,a.wav,deux,1.0\n', "unexpected end of data"),
     table("letters after a quote", 'x,a.wav,"un" chat,1.0\n', "expected after"),
+    Case(
+        "quote to the end of a tsv",
+        'audio\ttext\na.wav\tun\nb.wav\t"deux\nc.wav\ttrois\n',
+        "unexpected end of data",
+        3,
+        "m.tsv",
+    ),
     table("doubled id in table", "g,a.wav,un,\n", "id 'g' stands already in"),
     Case("array not closed", json.dumps([GOOD])[:-1] + ",\n" + row(), "array is not closed", 2, "m.json", 3),
     Case("array broken", "[" + json.dumps(GOOD) + ",\n{broken]", "not JSON from here on", 2, "m.json"),
