@@ -25,7 +25,12 @@ from asr_headroom.metrics.significance import (
 )
 from asr_headroom.results.schema import RunInfo
 from asr_headroom.results.store import Results, pair_results
-from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
+from asr_headroom.text.normalize import (
+    Normalizer,
+    get_normalizer,
+    normalizer_for_language,
+    normalizer_ids,
+)
 from asr_headroom.text.units import Unit
 
 __all__ = [
@@ -34,6 +39,7 @@ __all__ = [
     "Score",
     "compare_results",
     "decoding_windows",
+    "other_profile",
     "own_normalizer",
     "score_results",
 ]
@@ -53,6 +59,9 @@ class Score:
         characters: corpus counts in characters.
         estimate: the rate in the normaliser's unit, with its interval.
         population: whom the interval speaks of.
+        capped_rate: the rate when no utterance counts more errors than its reference is long; far below the
+            rate, loops or babble carry the total.
+        other: the rate under the language's other profile, by its id; None where there is none.
         empty: utterances with a spoken reference and nothing recognised.
         looped: utterances in which the loop guard stopped a repetition.
         truncated: utterances cut by the token limit.
@@ -65,6 +74,8 @@ class Score:
     characters: ErrorCounts
     estimate: RateEstimate
     population: str
+    capped_rate: float
+    other: tuple[str, float] | None
     empty: int
     looped: int
     truncated: int
@@ -105,6 +116,8 @@ class PairedResults:
         system: its predictions, in the same order.
         normalizer: that all texts went through.
         comparison: the numbers; system minus base.
+        other_normalizer: the language's other profile; None where there is none.
+        other_comparison: the same comparison under it: what of the difference is format, not hearing.
         left_out: utterances that only one of the two had, dropped by an intersection.
         warnings: what makes the two less comparable than they look.
     """
@@ -113,6 +126,8 @@ class PairedResults:
     system: Results
     normalizer: Normalizer
     comparison: Comparison
+    other_normalizer: Normalizer | None = None
+    other_comparison: Comparison | None = None
     left_out: int = 0
     warnings: tuple[str, ...] = ()
 
@@ -154,6 +169,7 @@ def score_results(
     normalizer = normalizer or own_normalizer(results)
     results = _by_id(results)
     counts = results.counts(normalizer)
+    other = other_profile(normalizer, results.run.language)
     clustering = _clusters_of((results,), normalizer, cluster)
     return Score(
         run=results.run,
@@ -162,6 +178,8 @@ def score_results(
         characters=ErrorCounts.total(count.characters for count in counts),
         estimate=estimate_rate([count.of(normalizer.unit) for count in counts], clustering),
         population=clustering.population,
+        capped_rate=_capped_rate([count.of(normalizer.unit) for count in counts]),
+        other=(other.id, results.total(other).error_rate) if other else None,
         empty=sum(not p.hypothesis.strip() and bool(normalizer(p.reference)) for p in results.predictions),
         looped=sum(p.looped for p in results.predictions),
         truncated=sum(p.truncated for p in results.predictions),
@@ -194,20 +212,32 @@ def compare_results(
     base, system = _by_id(base), _by_id(system)
     total = len({p.id for p in base.predictions} | {p.id for p in system.predictions})
     base, system = pair_results(base, system, intersect=intersect)
-    comparison = compare_systems(
-        [counts.of(normalizer.unit) for counts in base.counts(normalizer)],
-        [counts.of(normalizer.unit) for counts in system.counts(normalizer)],
-        _clusters_of((base, system), normalizer, cluster),
-    )
+    comparison = _compare(base, system, normalizer, cluster)
+    other = other_profile(normalizer, base.run.language)
+    other_comparison = _compare(base, system, other, cluster) if other else None
     left_out = total - len(base.predictions)
     return PairedResults(
         base=base,
         system=system,
         normalizer=normalizer,
         comparison=comparison,
+        other_normalizer=other,
+        other_comparison=other_comparison,
         left_out=left_out,
-        warnings=tuple(_pair_warnings(base, system, normalizer, left_out)),
+        warnings=(
+            *_pair_warnings(base, system, normalizer, left_out),
+            *_verdict_warnings(normalizer, comparison, other, other_comparison),
+        ),
     )
+
+
+def other_profile(normalizer: Normalizer, language: str | None) -> Normalizer | None:
+    """The profile to show beside a score: the language's corrected one, or the study's beside that."""
+    corrected = normalizer_for_language(language)
+    if normalizer.id != corrected.id:
+        return corrected if language and corrected.unit == normalizer.unit else None
+    study = f"study-{normalizer.id}"
+    return get_normalizer(study) if study in normalizer_ids() else None
 
 
 def decoding_windows(run: RunInfo) -> dict[str, Any]:
@@ -218,6 +248,29 @@ def decoding_windows(run: RunInfo) -> dict[str, Any]:
 def _by_id(results: Results) -> Results:
     # Runs are written longest utterance first or as batches went; an interval must not depend on that.
     return dataclasses.replace(results, predictions=sorted(results.predictions, key=lambda p: p.id))
+
+
+def _compare(base: Results, system: Results, normalizer: Normalizer, cluster: ClusterBy) -> Comparison:
+    return compare_systems(
+        [counts.of(normalizer.unit) for counts in base.counts(normalizer)],
+        [counts.of(normalizer.unit) for counts in system.counts(normalizer)],
+        _clusters_of((base, system), normalizer, cluster),
+    )
+
+
+def _capped_rate(counts: Sequence[ErrorCounts]) -> float:
+    length = sum(count.reference_length for count in counts)
+    return sum(min(count.errors, count.reference_length) for count in counts) / length if length else 0.0
+
+
+def _verdict_warnings(
+    normalizer: Normalizer, comparison: Comparison, other: Normalizer | None, under_other: Comparison | None
+) -> Iterator[str]:
+    if other and under_other and comparison.verdict != under_other.verdict:
+        yield (
+            f"the verdict depends on the normalizer: {comparison.verdict} under {normalizer.id}, "
+            f"{under_other.verdict} under {other.id}; what differs between them is format, not hearing"
+        )
 
 
 def _clusters_of(systems: Sequence[Results], normalizer: Normalizer, cluster: ClusterBy) -> Clustering:

@@ -1,4 +1,4 @@
-"""A manifest and a recogniser in, predictions out; resumable, and the same batches however often it is restarted."""
+"""A manifest and a recogniser in, predictions out; resumable, in the same batches however often restarted."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def transcribe_manifest(
 ) -> list[Prediction]:
     """Predictions of all utterances that the writer does not hold yet, longest first.
 
-    The batches are planned over the whole manifest and only whole batches are skipped, so a resumed run decodes every
-    utterance in the company it would have had.
+    The batches are planned over the whole manifest and only whole batches are skipped, so a resumed run
+    decodes every utterance in the company it would have had.
 
     Args:
         model: the recogniser.
@@ -93,9 +93,10 @@ def refuse_long_utterances(model: Recognizer, utterances: Sequence[Utterance]) -
     long = [u for u in utterances if u.measured_duration() > limit + 5e-4]
     if long:
         raise DataError(
-            f"{len(long)} of {len(utterances)} utterances are longer than the {limit:g} s that '{model.card.model_id}' "
-            f"hears at once, the first is '{long[0].id}' ({long[0].measured_duration():.2f} s, {long[0].origin}); cut "
-            "them, or leave them out, counted, with --max-duration"
+            f"{len(long)} of {len(utterances)} utterances are longer than the {limit:g} s that "
+            f"'{model.card.model_id}' hears at once, the first is '{long[0].id}' "
+            f"({long[0].measured_duration():.2f} s, {long[0].origin}); cut them, or leave them out, counted, "
+            "with --max-duration"
         )
 
 
@@ -115,7 +116,8 @@ def error_counts_validator(
         normalizers: by set; the language's default otherwise.
     """
     chosen = {
-        name: (normalizers or {}).get(name) or normalizer_for_language(options.language or utterances[0].language)
+        name: (normalizers or {}).get(name)
+        or normalizer_for_language(options.language or utterances[0].language)
         for name, utterances in sets.items()
     }
 
@@ -123,7 +125,9 @@ def error_counts_validator(
         counts = {}
         for name, utterances in sets.items():
             normalizer = chosen[name]
-            predictions = transcribe_manifest(model, utterances, options, normalizer=normalizer, batch_size=batch_size)
+            predictions = transcribe_manifest(
+                model, utterances, options, normalizer=normalizer, batch_size=batch_size
+            )
             by_id = {prediction.id: prediction.counts.of(normalizer.unit) for prediction in predictions}
             counts[name] = [by_id[utterance.id] for utterance in utterances]
         return counts
@@ -143,10 +147,22 @@ def _prediction(utterance: Utterance, hypothesis: Hypothesis, normalizer: Normal
         truncated=hypothesis.truncated,
         looped=hypothesis.looped,
         audio=str(utterance.audio) if isinstance(utterance.audio, Path) else None,
-        extras=dict(utterance.extras),
+        extras=dict(utterance.extras) | _segment(utterance),
     )
+
+
+def _segment(utterance: Utterance) -> dict[str, float]:
+    """Where in its recording an utterance lies, so that a report can play it; empty for a whole recording."""
+    ends = {"end": utterance.end} if utterance.end is not None else {}
+    return {"start": utterance.start} | ends if utterance.start or ends else {}
 
 
 def _log_progress(done: int, total: int, new: int, seconds: float) -> None:
     left = (total - done) * seconds / max(1, new)
-    logger.info("%d/%d utterances  %.1f utterances/s  %s left", done, total, new / max(seconds, 1e-9), format_minutes(left))
+    logger.info(
+        "%d/%d utterances  %.1f utterances/s  %s left",
+        done,
+        total,
+        new / max(seconds, 1e-9),
+        format_minutes(left),
+    )

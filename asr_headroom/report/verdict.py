@@ -152,6 +152,11 @@ def what_it_would_take(comparison: Comparison) -> str:
 def comparison_facts(pair: PairedResults) -> list[tuple[str, str]]:
     """What stands below the verdict, as label and text."""
     c, name = pair.comparison, rate_name(pair.normalizer.unit)
+    other = []
+    if pair.other_normalizer and pair.other_comparison:
+        o = pair.other_comparison
+        rates = f"{name} {format_percent(o.base)} → {format_percent(o.system)}"
+        other.append((f"under {pair.other_normalizer.id}", f"{rates}, {_difference(o)}"))
     return [
         ("base", f"{format_percent(c.base)} {name}  {pair.base.run.name}"),
         ("system", f"{format_percent(c.system)} {name}  {pair.system.run.name}"),
@@ -163,12 +168,17 @@ def comparison_facts(pair: PairedResults) -> list[tuple[str, str]]:
         ("holds for", c.population),
         ("detectable", _detectable(c)),
         ("normalizer", f"{pair.normalizer.id} ({pair.normalizer.hash})"),
+        *other,
     ]
 
 
 def score_facts(score: Score) -> list[tuple[str, str]]:
     """One score as label and text; the headline rate first."""
     counts, estimate = score.counts, score.estimate
+    headline = rate_name(score.unit)
+    other = (
+        [(f"under {score.other[0]}", f"{format_percent(score.other[1])} {headline}")] if score.other else []
+    )
     rates = [("WER", "no words apart in this normalizer" if score.wer is None else format_percent(score.wer))]
     rates.append(("CER", format_percent(score.cer)))
     if score.unit == "character":
@@ -178,6 +188,10 @@ def score_facts(score: Score) -> list[tuple[str, str]]:
     return [
         *rates,
         ("MER", format_percent(counts.match_error_rate)),
+        (
+            "capped",
+            f"{format_percent(score.capped_rate)} {headline} with no more errors than {score.unit}s in each",
+        ),
         (
             f"{score.unit}s",
             f"{counts.hits:,} hits, {counts.substitutions:,} substitutions, {counts.deletions:,} deletions, "
@@ -194,6 +208,7 @@ def score_facts(score: Score) -> list[tuple[str, str]]:
             f"{score.empty} empty, {score.looped} stopped in a loop, {score.truncated} cut at the limit",
         ),
         ("normalizer", f"{score.normalizer.id} ({score.normalizer.hash})"),
+        *other,
     ]
 
 
@@ -221,6 +236,7 @@ def comparison_json(pair: PairedResults) -> dict[str, object]:
         "utterances_needed": utterances_to_ask_for(c) if c.verdict == "cannot tell" else 0,
         "left_out": pair.left_out,
         "normalizer": {"id": pair.normalizer.id, "hash": pair.normalizer.hash},
+        "other_normalizer": _other_json(pair),
         "warnings": list(pair.warnings),
     }
 
@@ -236,6 +252,8 @@ def score_json(score: Score) -> dict[str, object]:
         "wer": score.wer,
         "cer": score.cer,
         "mer": counts.match_error_rate,
+        "capped_rate": score.capped_rate,
+        "other_normalizer": {"id": score.other[0], "rate": score.other[1]} if score.other else None,
         "ci_low": estimate.interval.low if believable else None,
         "ci_high": estimate.interval.high if believable else None,
         "clusters": estimate.num_clusters,
@@ -250,6 +268,21 @@ def score_json(score: Score) -> dict[str, object]:
         "truncated": score.truncated,
         "normalizer": {"id": score.normalizer.id, "hash": score.normalizer.hash},
         "warnings": list(score.warnings),
+    }
+
+
+def _other_json(pair: PairedResults) -> dict[str, object] | None:
+    o = pair.other_comparison
+    if pair.other_normalizer is None or o is None:
+        return None
+    return {
+        "id": pair.other_normalizer.id,
+        "base": o.base,
+        "system": o.system,
+        "difference": o.difference,
+        "ci_low": o.interval.low if o.num_clusters > 1 else None,
+        "ci_high": o.interval.high if o.num_clusters > 1 else None,
+        "verdict": o.verdict,
     }
 
 

@@ -24,6 +24,34 @@ def test_score_by_hand():
     assert (score.num_utterances, score.empty, score.looped, score.truncated) == (3, 1, 0, 0)
 
 
+def test_capping_takes_loops_out_of_the_rate():
+    score = score_results(make_results([("un deux", "un deux " * 5), ("trois", "quatre")]))
+    assert score.counts.error_rate == pytest.approx((8 + 1) / 3)
+    assert score.capped_rate == pytest.approx((2 + 1) / 3)
+
+
+def test_the_other_profile_stands_beside_the_own():
+    results = make_results([("le cœur", "le coeur"), ("12 %", "12")], language="fr")
+    score = score_results(results)
+    assert (score.wer, score.other) == (0.0, ("study-fr", 2 / 4))
+    assert score_results(results, normalizer=get_normalizer("study-fr")).other == ("fr", 0.0)
+    assert score_results(make_results(TEXTS, language="en", normalizer_id="en")).other is None
+    assert score_results(make_results(TEXTS)).other is None
+
+
+def test_a_gain_of_script_alone_is_called_format():
+    rows = [("简体", "簡體")] * 20
+    base = make_results(rows, name="base", normalizer_id="study-zh", language="zh")
+    system = make_results([(r, r) for r, _ in rows], name="new", normalizer_id="study-zh", language="zh")
+    pair = compare_results(base, system, cluster="utterance")
+    assert pair.comparison.difference == -1.0
+    assert pair.other_comparison.difference == 0.0
+    assert (
+        "better under study-zh, cannot tell under zh; what differs between them is format"
+        in pair.warnings[-1]
+    )
+
+
 def test_silence_recognised_as_silence_is_no_empty_output():
     assert score_results(make_results([("", ""), ("un", "un")])).empty == 0
 
@@ -157,6 +185,21 @@ def test_known_comparisons_of_the_study(shared, base, system, points, p, verdict
     assert comparison.cluster_by == "sentence"
     assert comparison.p_value == pytest.approx(p, abs=0.03)
     assert comparison.verdict == verdict
+
+
+@pytest.mark.shared
+def test_the_study_gain_in_chinese_is_script(shared):
+    results = []
+    for name in ("baseline_small", "lora_small"):
+        rows = json.loads(
+            (shared / f"published/predictions/whisper_zh/{name}.json").read_text(encoding="utf-8")
+        )
+        texts = [(row["ref"], row["hyp"]) for row in rows["predictions"]]
+        results.append(make_results(texts, name=name, normalizer_id="study-zh", language="zh"))
+    pair = compare_results(*results)
+    assert (pair.comparison.verdict, pair.other_comparison.verdict) == ("better", "cannot tell")
+    assert 100 * pair.other_comparison.difference == pytest.approx(1.8, abs=0.1)
+    assert 100 * score_results(results[1]).capped_rate == pytest.approx(18.2, abs=0.1)
 
 
 @pytest.mark.shared
