@@ -209,3 +209,36 @@ def test_interval_contains_its_ends():
     assert -1.0 in interval
     assert 2.0 in interval
     assert 2.1 not in interval
+
+
+def test_the_detectable_effect_is_detected_four_times_in_five():
+    generator = np.random.default_rng(0)
+
+    def counts(rate):
+        errors = generator.binomial(10, rate, size=150)
+        return [ErrorCounts(hits=10 - int(e), substitutions=int(e)) for e in errors]
+
+    clustering = by_utterance(150)
+    effect = np.mean([
+        compare_systems(counts(0.3), counts(0.3), clustering, resamples=500).minimal_detectable_effect
+        for _ in range(20)
+    ])  # fmt: skip
+    verdicts = [
+        compare_systems(counts(0.3), counts(0.3 - effect), clustering, resamples=500).verdict
+        for _ in range(300)
+    ]
+    assert verdicts.count("better") / 300 == pytest.approx(0.8, abs=0.08)
+    assert verdicts.count("worse") == 0
+
+
+def test_no_difference_is_called_one_about_once_in_twenty():
+    generator = np.random.default_rng(1)
+    clustering = by_utterance(100)
+    false = 0
+    for _ in range(300):
+        base, system = (
+            [ErrorCounts(hits=9 - int(e), substitutions=int(e)) for e in generator.binomial(9, 0.2, 100)]
+            for _ in "ab"
+        )
+        false += compare_systems(base, system, clustering, resamples=500).verdict != "cannot tell"
+    assert false / 300 == pytest.approx(0.05, abs=0.035)
