@@ -246,8 +246,8 @@ def compare_systems(
         if a.reference_length != b.reference_length:
             raise UsageError(
                 f"utterance {index} has {a.reference_length} reference units in the base and "
-                f"{b.reference_length} in the system; both must be scored against the same transcript with the "
-                "same normalizer"
+                f"{b.reference_length} in the system; both must be scored against the same transcript "
+                "with the same normalizer"
             )
     base_sums, system_sums = _cluster_sums(base, clustering), _cluster_sums(system, clustering)
     replicates = _resampled_rates(np.column_stack([base_sums[:, 0], system_sums]), resamples, seed)

@@ -185,8 +185,8 @@ def pair_results(base: Results, system: Results, *, intersect: bool = False) -> 
     if (only_base or only_system) and not intersect:
         raise ResultsError(
             f"'{base.run.name}' and '{system.run.name}' were not tested on the same utterances: "
-            f"{len(shared)} shared, {only_base} only in the first, {only_system} only in the second; finish both "
-            "runs, or compare the shared ones with --intersect"
+            f"{len(shared)} shared, {only_base} only in the first, {only_system} only in the second; "
+            "finish both runs, or compare the shared ones with --intersect"
         )
     of_base = {prediction.id: prediction for prediction in base.predictions}
     for id_ in shared:
