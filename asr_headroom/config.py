@@ -168,7 +168,9 @@ def _convert(value: Any, hint: Any, where: str, problems: list[str]) -> Any:
     if origin is typing.Literal:
         if value not in arguments:
             names = ", ".join(map(str, arguments))
-            problems.append(f"{where} is {value!r}{did_you_mean(str(value), map(str, arguments))} (choose from: {names})")
+            problems.append(
+                f"{where} is {value!r}{did_you_mean(str(value), map(str, arguments))} (choose from: {names})"
+            )
         return value
     if origin in (tuple, list):
         items = [value] if isinstance(value, str) or not isinstance(value, (list, tuple)) else value

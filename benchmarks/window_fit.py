@@ -46,7 +46,9 @@ def main() -> None:
     speech.sort(key=lambda utterance: utterance.measured_duration())
     middle = len(speech) // 2
     batches = [speech[i : i + BATCH] for i in (0, middle, len(speech) - BATCH)]
-    models = {window: load(str(shared / "weights/whisper-tiny.en-restored"), window=window) for window in ("full", "fit")}
+    models = {
+        window: load(str(shared / "weights/whisper-tiny.en-restored"), window=window) for window in ("full", "fit")
+    }
     # A rate that moves nothing noticeable: every repetition sees the same weights.
     frozen = TrainConfig(method="full", learning_rate=1e-12)
     optimizers = {window: make_optimizer(model.module, frozen) for window, model in models.items()}
@@ -54,7 +56,9 @@ def main() -> None:
         "training step": lambda window, batch: training_step(models[window], optimizers[window], batch),
         "greedy transcription": lambda window, batch: models[window].transcribe(batch),
     }
-    print(f"batch {BATCH}, {torch.get_num_threads()} threads, torch {torch.__version__}; median of {arguments.repetitions}")
+    print(
+        f"batch {BATCH}, {torch.get_num_threads()} threads, torch {torch.__version__}; median of {arguments.repetitions}"
+    )
     print("| task | clips, s | 30 s window, s | fitted, s | ratio |\n|---|---|---:|---:|---:|")
     for task, run in tasks.items():
         for batch in batches:

@@ -18,7 +18,8 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("45m", 2700), ("1h30m", 5400), ("90 s", 90), ("1.5H", 5400), ("2min", 120), ("4gpu-h", 14400)]
+    ("text", "seconds"),
+    [("45m", 2700), ("1h30m", 5400), ("90 s", 90), ("1.5H", 5400), ("2min", 120), ("4gpu-h", 14400)],
 )
 def test_durations(text, seconds):
     assert parse_budget(text) == seconds

@@ -144,14 +144,10 @@ def own_normalizer(results: Results) -> Normalizer:
     try:
         return get_normalizer(str(normalizer_id))
     except ConfigError as error:
-        raise ResultsError(
-            f"'{results.run.name}' was scored with an {error}; choose one with --normalizer"
-        ) from error
+        raise ResultsError(f"'{results.run.name}' was scored with an {error}; choose one with --normalizer") from error
 
 
-def score_results(
-    results: Results, *, normalizer: Normalizer | None = None, cluster: ClusterBy = "auto"
-) -> Score:
+def score_results(results: Results, *, normalizer: Normalizer | None = None, cluster: ClusterBy = "auto") -> Score:
     """The corpus rates of one run with their interval.
 
     Args:
@@ -323,10 +319,7 @@ def _pair_warnings(base: Results, system: Results, normalizer: Normalizer, left_
         yield f"the two were told different languages ({base.run.language} and {system.run.language})"
     prints = [run.data.get("fingerprint") for run in (base.run, system.run)]
     if prints[0] != prints[1]:
-        yield (
-            "ids and references agree, but the test sets have different fingerprints "
-            f"({prints[0]} and {prints[1]})"
-        )
+        yield (f"ids and references agree, but the test sets have different fingerprints ({prints[0]} and {prints[1]})")
 
 
 def _differing(base: RunInfo, system: RunInfo) -> str:

@@ -122,8 +122,7 @@ def read_waveform(
             raise AudioError(f"{describe_source(source)}: decoding fails ({error.error_string})") from error
     if len(samples) < expected:
         raise AudioError(
-            f"{describe_source(source)}: truncated, {len(samples) / rate:.2f} of {expected / rate:.2f} s "
-            "can be decoded"
+            f"{describe_source(source)}: truncated, {len(samples) / rate:.2f} of {expected / rate:.2f} s can be decoded"
         )
     mono = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
     if not np.isfinite(mono).all():
@@ -131,9 +130,7 @@ def read_waveform(
     if rate != sampling_rate:
         mono = soxr.resample(mono, rate, sampling_rate).astype(np.float32, copy=False)
         if not len(mono):
-            raise AudioError(
-                f"{describe_source(source)}: too short to resample ({expected} samples at {rate} Hz)"
-            )
+            raise AudioError(f"{describe_source(source)}: too short to resample ({expected} samples at {rate} Hz)")
     return np.ascontiguousarray(mono)
 
 

@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of ``compare``."""
     parser.add_argument("base", type=Path, metavar="BASE", help="run directory of the one to be better than")
     parser.add_argument("system", type=Path, metavar="SYSTEM", help="run directory of the one to judge")
-    parser.add_argument(
-        "--normalizer", metavar="ID", help="text clean-up before scoring (default: the base's own)"
-    )
+    parser.add_argument("--normalizer", metavar="ID", help="text clean-up before scoring (default: the base's own)")
     parser.add_argument(
         "--cluster",
         choices=CLUSTER_CHOICES,

@@ -111,9 +111,7 @@ def _split(arguments: argparse.Namespace) -> int:
         try:
             write_manifest(path, part.utterances)
         except OSError as error:
-            raise DataError(
-                f"{path}: cannot be written ({error.strerror or error}); check --output"
-            ) from error
+            raise DataError(f"{path}: cannot be written ({error.strerror or error}); check --output") from error
         speakers = {utterance.speaker for utterance in part} - {None}
         rows.append({"part": name, "path": str(path), "rows": len(part), "speakers": len(speakers)})
     if arguments.json:

@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_headroom.lab.settings import PretrainConfig
     from asr_headroom.lab.speech import SpeechRecipe
 
-    parser.add_argument(
-        "--output", metavar="DIR", default="runs/lab", help="folder of the results [runs/lab]"
-    )
+    parser.add_argument("--output", metavar="DIR", default="runs/lab", help="folder of the results [runs/lab]")
     parser.add_argument(
         "--set",
         metavar="STEP.FIELD=VALUE",

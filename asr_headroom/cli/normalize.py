@@ -28,9 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{normalizer.id:<18} version {normalizer.version}  {normalizer.unit:<9}  {normalizer.hash}")
         return 0
     normalizer = (
-        get_normalizer(arguments.normalizer)
-        if arguments.normalizer
-        else normalizer_for_language(arguments.language)
+        get_normalizer(arguments.normalizer) if arguments.normalizer else normalizer_for_language(arguments.language)
     )
     for text in [" ".join(arguments.text)] if arguments.text else (line.rstrip("\n") for line in sys.stdin):
         trace = normalizer.trace(text)

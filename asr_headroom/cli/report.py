@@ -18,31 +18,17 @@ SUMMARY = "one HTML page: verdict, table, plots, what got worse, with audio"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of ``report``."""
-    parser.add_argument(
-        "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="run directories, the base first"
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="the page, for example page.html"
-    )
-    parser.add_argument(
-        "--title", default="What fine-tuning bought", help="of the page (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--base", metavar="NAME", help="compare every system with this one (default: its parent)"
-    )
-    parser.add_argument(
-        "--normalizer", metavar="ID", help="text clean-up before scoring (default: the runs' own)"
-    )
-    parser.add_argument(
-        "--cluster", choices=CLUSTER_CHOICES, default="auto", help="as in compare (default: auto)"
-    )
+    parser.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="run directories, the base first")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the page, for example page.html")
+    parser.add_argument("--title", default="What fine-tuning bought", help="of the page (default: %(default)s)")
+    parser.add_argument("--base", metavar="NAME", help="compare every system with this one (default: its parent)")
+    parser.add_argument("--normalizer", metavar="ID", help="text clean-up before scoring (default: the runs' own)")
+    parser.add_argument("--cluster", choices=CLUSTER_CHOICES, default="auto", help="as in compare (default: auto)")
     parser.add_argument(
         "--max-clips", type=int, default=50, metavar="N", help="recordings embedded, at most (default: 50)"
     )
     parser.add_argument("--tables", type=Path, metavar="FILE", help="also write the tables, .md or .json")
-    parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="also write the plots as SVG, PNG and CSV"
-    )
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also write the plots as SVG, PNG and CSV")
     parser.add_argument("--json", action="store_true", help="print what was written, and the tables, as JSON")
 
 
@@ -70,16 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     files = [_write(arguments.output, page.html)]
     if arguments.tables:
         plain = json.dumps(to_json(tables), ensure_ascii=False, indent=1) + "\n"
-        files.append(
-            _write(arguments.tables, plain if arguments.tables.suffix == ".json" else to_markdown(tables))
-        )
+        files.append(_write(arguments.tables, plain if arguments.tables.suffix == ".json" else to_markdown(tables)))
     if arguments.figures:
         try:
             files += save_figures(tables, arguments.figures)
         except OSError as error:
-            raise ResultsError(
-                f"{arguments.figures}: cannot be written ({error.strerror or error})"
-            ) from error
+            raise ResultsError(f"{arguments.figures}: cannot be written ({error.strerror or error})") from error
     if arguments.json:
         written = {
             "output": str(arguments.output),
@@ -105,9 +87,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.max_clips < 0:
         raise UsageError(f"--max-clips is {arguments.max_clips}; it must be at least 0")
     if arguments.output.is_dir():
-        raise UsageError(
-            f"--output {arguments.output} is a directory; give the name of a file, for example page.html"
-        )
+        raise UsageError(f"--output {arguments.output} is a directory; give the name of a file, for example page.html")
     if arguments.tables and arguments.tables.suffix not in (".md", ".json"):
         raise UsageError(f"--tables {arguments.tables}: the name must end in .md or .json")
 

@@ -137,9 +137,7 @@ def dataset_rows(
     for batch in dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS):
         names = _audio_names(batch.column(audio), has_bytes)
         for values, audio_name in zip(batch.drop_columns([audio]).to_pylist(), names, strict=True):
-            cell = (
-                DatasetAudio(stored, audio, index, audio_name or f"row-{index}") if has_bytes else audio_name
-            )
+            cell = DatasetAudio(stored, audio, index, audio_name or f"row-{index}") if has_bytes else audio_name
             yield _row(values, cell, f"{name} row {index}", index, text_column, drop_text, keep_id)
             index += 1
 
@@ -211,9 +209,7 @@ def _audio_column(features: dict[str, Any], name: str) -> str:
     import datasets
 
     for column, feature in features.items():
-        if isinstance(feature, datasets.Audio) or (
-            isinstance(feature, dict) and {"bytes", "path"} <= set(feature)
-        ):
+        if isinstance(feature, datasets.Audio) or (isinstance(feature, dict) and {"bytes", "path"} <= set(feature)):
             return column
     for column in AUDIO_COLUMNS:
         if column in features and (features[column] is None or _is_string(features[column])):
@@ -264,9 +260,7 @@ def _load(source: DatasetSource, *, streaming: bool) -> Any:
         if _is_saved(path):
             return datasets.load_from_disk(source.location)
         if path.is_file():
-            return datasets.load_dataset(
-                "parquet", data_files=source.location, split="train", streaming=streaming
-            )
+            return datasets.load_dataset("parquet", data_files=source.location, split="train", streaming=streaming)
         return datasets.load_dataset(source.location, data_dir=source.config, streaming=streaming)
     # The library lets through what pyarrow, fsspec and the hub's client raise, which share no narrower base.
     except (
@@ -286,9 +280,7 @@ def _load_from_hub(source: DatasetSource, streaming: bool) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(
-            source.location, name=source.config, streaming=streaming, split=source.split
-        )
+        return datasets.load_dataset(source.location, name=source.config, streaming=streaming, split=source.split)
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
@@ -310,9 +302,7 @@ def _choose_split(loaded: Any, source: DatasetSource) -> Any:
     if source.split is None and len(names) == 1:
         return loaded[names[0]]
     if source.split is None:
-        raise DataError(
-            f"{source}: has the splits {', '.join(names)}; name one, for example {source}@{names[-1]}"
-        )
+        raise DataError(f"{source}: has the splits {', '.join(names)}; name one, for example {source}@{names[-1]}")
     if source.split not in loaded:
         raise DataError(
             f"{source}: has no split '{source.split}'{did_you_mean(source.split, names)} "

@@ -133,9 +133,7 @@ def _ids_by_speaker(manifest: Manifest) -> dict[str, list[str]]:
 
 
 def _shared(train: Mapping[str, Sequence[str]], test: Mapping[str, Sequence[str]]) -> tuple[SharedItem, ...]:
-    return tuple(
-        SharedItem(value, tuple(train[value]), tuple(ids)) for value, ids in test.items() if value in train
-    )
+    return tuple(SharedItem(value, tuple(train[value]), tuple(ids)) for value, ids in test.items() if value in train)
 
 
 def _most_similar(

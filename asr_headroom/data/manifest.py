@@ -131,9 +131,7 @@ def write_manifest(path: Path, utterances: Sequence[Utterance]) -> None:
     lines = []
     for utterance in utterances:
         if not isinstance(utterance.audio, Path):
-            raise DataError(
-                f"utterance '{utterance.id}' has no audio file to point at; export its audio first"
-            )
+            raise DataError(f"utterance '{utterance.id}' has no audio file to point at; export its audio first")
         audio = utterance.audio.resolve()
         row: dict[str, Any] = {
             "id": utterance.id,

@@ -86,11 +86,7 @@ def scan_manifest(
     if _PROFILE_SOURCE.fullmatch(text):
         return _scan_profile(text, language, limit)
     hub = parse_hub_source(text)
-    if (
-        hub is not None
-        and not text.startswith(".")
-        and Path(hub.location).suffix.lower() not in _FILE_SUFFIXES
-    ):
+    if hub is not None and not text.startswith(".") and Path(hub.location).suffix.lower() not in _FILE_SUFFIXES:
         return _scan_dataset(hub, language, limit, streaming)
     raise DataError(
         f"{text}: no such file or folder; give a manifest, a folder, a hub id (org/name:config@split) "
@@ -174,9 +170,7 @@ def _local_split(text: str) -> DatasetSource | None:
     return DatasetSource(str(path), split=split, is_local=True)
 
 
-def _scan_dataset(
-    source: DatasetSource, language: str | None, limit: int | None, streaming: bool
-) -> Manifest:
+def _scan_dataset(source: DatasetSource, language: str | None, limit: int | None, streaming: bool) -> Manifest:
     folder = Path(source.location) if source.is_local else Path()
     collector = RowCollector(folder if folder.is_dir() else folder.parent, language)
     if streaming and limit is None:
@@ -194,6 +188,4 @@ def _scan_profile(source: str, language: str | None, limit: int | None) -> Manif
 
     name, _, split = source.partition("@")
     manifest = load_profile(name, split, language=language)
-    return (
-        manifest if limit is None else Manifest(manifest.name, manifest.utterances[:limit], manifest.problems)
-    )
+    return manifest if limit is None else Manifest(manifest.name, manifest.utterances[:limit], manifest.problems)

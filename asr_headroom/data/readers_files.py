@@ -67,9 +67,7 @@ def _read_head(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
         kind = "UTF-16 text" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "binary"
-        raise DataError(
-            f"{path}: is {kind}, not a manifest in UTF-8; save it as UTF-8 or give the manifest's path"
-        )
+        raise DataError(f"{path}: is {kind}, not a manifest in UTF-8; save it as UTF-8 or give the manifest's path")
     return head
 
 
@@ -131,9 +129,7 @@ def _array_rows(path: Path) -> Iterator[Row | Problem]:
             yield Problem(where, "not followed by ',' or ']'; the rest of the file is not read")
             return
     if position >= len(text):
-        yield Problem(
-            f"{path}:{text.count(chr(10)) + 1}", "the array is not closed; the file may have been cut"
-        )
+        yield Problem(f"{path}:{text.count(chr(10)) + 1}", "the array is not closed; the file may have been cut")
 
 
 def _skip(text: str, position: int) -> int:
@@ -181,9 +177,7 @@ def _table_options(path: Path, header: str) -> dict[str, Any]:
 def _check_header(header: list[str], where: str) -> None:
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
-        raise DataError(
-            f"{where}: the columns {', '.join(map(repr, repeated))} occur twice; keep one of each"
-        )
+        raise DataError(f"{where}: the columns {', '.join(map(repr, repeated))} occur twice; keep one of each")
     check_columns(header, where)
 
 

@@ -81,16 +81,12 @@ def _kaldi_table(path: Path) -> tuple[dict[str, tuple[str, str]], list[Problem]]
             try:
                 id_, rest = [*line.decode("utf-8").split(maxsplit=1), "", ""][:2]
             except UnicodeDecodeError as error:
-                problems.append(
-                    Problem(where, f"is not UTF-8 at byte {error.start + 1}; save the file as UTF-8")
-                )
+                problems.append(Problem(where, f"is not UTF-8 at byte {error.start + 1}; save the file as UTF-8"))
                 continue
             if not id_:
                 problems.append(Problem(where, "the line is blank; it is not counted as a row", fatal=False))
             elif id_ in table:
-                problems.append(
-                    Problem(where, f"id '{id_}' stands already in {table[id_][0]}; give each its own")
-                )
+                problems.append(Problem(where, f"id '{id_}' stands already in {table[id_][0]}; give each its own"))
             else:
                 table[id_] = (where, rest.strip())
     return table, problems
@@ -98,9 +94,7 @@ def _kaldi_table(path: Path) -> tuple[dict[str, tuple[str, str]], list[Problem]]
 
 def has_transcripts(folder: Path) -> bool:
     """Whether a recording has its ``.txt`` beside it, or there are LibriSpeech's ``.trans.txt`` files."""
-    return any(
-        path.name.endswith(".trans.txt") or _recording_of(path) is not None for path in folder.rglob("*.txt")
-    )
+    return any(path.name.endswith(".trans.txt") or _recording_of(path) is not None for path in folder.rglob("*.txt"))
 
 
 def transcript_rows(folder: Path) -> Iterator[Row | Problem]:

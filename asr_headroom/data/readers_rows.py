@@ -216,9 +216,7 @@ def _path_fault(value: Any) -> str | None:
     if "\0" in value:
         return f"is {value!r}; a path cannot hold NUL"
     if value.rstrip().endswith("|"):
-        return (
-            f"is a pipe command ({_shown(value)}), which is not run; write its output to files and name those"
-        )
+        return f"is a pipe command ({_shown(value)}), which is not run; write its output to files and name those"
     if re.match(r"[a-z][a-z0-9+]+://", value):
         return f"is the address {_shown(value)}; download it and write the path of the file"
     return _surrogate_fault(value)
@@ -251,9 +249,7 @@ def _surrogate_fault(text: str) -> str | None:
     return None
 
 
-def _take_times(
-    rest: dict[str, Any], is_typed: bool, faults: list[str]
-) -> tuple[float, float | None, float | None]:
+def _take_times(rest: dict[str, Any], is_typed: bool, faults: list[str]) -> tuple[float, float | None, float | None]:
     """Start, end and duration in seconds; NeMo's offset and duration give an end."""
     start_column = first_column(rest, _START_COLUMNS)
     start = _take_seconds(rest, start_column, is_typed, faults)
@@ -268,9 +264,7 @@ def _take_times(
     return start or 0.0, end, duration
 
 
-def _take_seconds(
-    rest: dict[str, Any], column: str | None, is_typed: bool, faults: list[str]
-) -> float | None:
+def _take_seconds(rest: dict[str, Any], column: str | None, is_typed: bool, faults: list[str]) -> float | None:
     value = rest.pop(column, None) if column else None
     if value is None or (value == "" and not is_typed):
         return None
@@ -289,9 +283,7 @@ def _take_seconds(
     return seconds
 
 
-def _take_language(
-    rest: dict[str, Any], spoken: str | None, faults: list[str], notes: list[str]
-) -> str | None:
+def _take_language(rest: dict[str, Any], spoken: str | None, faults: list[str], notes: list[str]) -> str | None:
     name = _take_name(rest, _LANGUAGE_COLUMNS, faults) or spoken
     if name is None or name == "None":  # what Qwen3-ASR writes for an unknown language
         return None

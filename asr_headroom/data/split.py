@@ -51,8 +51,7 @@ def split_manifest(manifest: Manifest, *, dev: float, test: float, seed: int = 4
     wanted = {"test": _number(test, len(manifest), "test"), "dev": _number(dev, len(manifest), "dev")}
     if sum(wanted.values()) >= len(manifest):
         raise UsageError(
-            f"dev {wanted['dev']} and test {wanted['test']} leave nothing of {len(manifest)} utterances "
-            "to train on"
+            f"dev {wanted['dev']} and test {wanted['test']} leave nothing of {len(manifest)} utterances to train on"
         )
     groups = connected_groups(manifest)
     order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
@@ -87,9 +86,7 @@ def subset_hours(manifest: Manifest, hours: float, seed: int = 42) -> Manifest:
         chosen.append(int(index))
         seconds += manifest[int(index)].measured_duration()
     if seconds < hours * 3600:
-        raise DataError(
-            f"{manifest.name}: holds {seconds / 3600:.2f} h, fewer than the {hours:g} h asked for"
-        )
+        raise DataError(f"{manifest.name}: holds {seconds / 3600:.2f} h, fewer than the {hours:g} h asked for")
     return _part(manifest, f"{hours:g}h", sorted(chosen))
 
 

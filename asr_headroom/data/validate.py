@@ -161,9 +161,7 @@ def _validate(manifest: Manifest, deep: bool) -> ValidationReport:
     )
 
 
-def check_utterance(
-    utterance: Utterance, headers: HeaderCache, *, deep: bool = False
-) -> tuple[list[Finding], float]:
+def check_utterance(utterance: Utterance, headers: HeaderCache, *, deep: bool = False) -> tuple[list[Finding], float]:
     """All that is wrong with one row, and the seconds of its segment (0 where that cannot be told)."""
     findings = list(check_text(utterance.text))
     try:

@@ -116,8 +116,7 @@ def error_counts_validator(
         normalizers: by set; the language's default otherwise.
     """
     chosen = {
-        name: (normalizers or {}).get(name)
-        or normalizer_for_language(options.language or utterances[0].language)
+        name: (normalizers or {}).get(name) or normalizer_for_language(options.language or utterances[0].language)
         for name, utterances in sets.items()
     }
 
@@ -125,9 +124,7 @@ def error_counts_validator(
         counts = {}
         for name, utterances in sets.items():
             normalizer = chosen[name]
-            predictions = transcribe_manifest(
-                model, utterances, options, normalizer=normalizer, batch_size=batch_size
-            )
+            predictions = transcribe_manifest(model, utterances, options, normalizer=normalizer, batch_size=batch_size)
             by_id = {prediction.id: prediction.counts.of(normalizer.unit) for prediction in predictions}
             counts[name] = [by_id[utterance.id] for utterance in utterances]
         return counts

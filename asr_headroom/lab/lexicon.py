@@ -66,8 +66,7 @@ _FR_FEMININE = _words(
     "neige lune étoile nuit semaine chanson photo robe bouteille tasse valise clé boîte"
 )
 _FR_BEFORE = [
-    pair.split("/")
-    for pair in _words("petit/petite grand/grande bon/bonne mauvais/mauvaise joli/jolie gros/grosse")
+    pair.split("/") for pair in _words("petit/petite grand/grande bon/bonne mauvais/mauvaise joli/jolie gros/grosse")
 ]
 _FR_AFTER = [
     pair.split("/")
@@ -86,8 +85,7 @@ _FR_NAMES = _words("marie paul julie antoine camille lucas sophie nicolas claire
 _FR_PREPOSITIONS = _words("dans sur sous devant derrière avec sans contre vers après")
 _FR_ADVERBS = _words("souvent toujours parfois lentement vite encore rarement doucement")
 _FR_TIMES = _phrases(
-    "aujourd'hui/demain/hier soir/ce matin/chaque jour/cette nuit/en hiver/en été/le lundi/le samedi/"
-    "à midi/plus tard"
+    "aujourd'hui/demain/hier soir/ce matin/chaque jour/cette nuit/en hiver/en été/le lundi/le samedi/à midi/plus tard"
 )
 _FR_NUMBERS = _words("deux trois quatre cinq six sept huit neuf dix onze douze quinze vingt trente cent")
 _FR_VOWELS = "aeiouéèêhîyàâô"
@@ -132,9 +130,7 @@ def _french_subject(random: Random) -> str:
 
 
 def _french_place(random: Random) -> str:
-    return (
-        f"{random.choice(_FR_PREPOSITIONS)} {_french_noun_phrase(random, adjectives=random.random() < 0.4)}"
-    )
+    return f"{random.choice(_FR_PREPOSITIONS)} {_french_noun_phrase(random, adjectives=random.random() < 0.4)}"
 
 
 def _french(random: Random) -> str:
@@ -152,15 +148,11 @@ def _french(random: Random) -> str:
     if kind < 0.76:
         gender = random.randrange(2)
         noun = _elide(("le", "la")[gender], random.choice((_FR_MASCULINE, _FR_FEMININE)[gender]))
-        return (
-            f"{noun} est {random.choice(('très ', 'trop ', 'assez ', ''))}{random.choice(_FR_AFTER)[gender]}"
-        )
+        return f"{noun} est {random.choice(('très ', 'trop ', 'assez ', ''))}{random.choice(_FR_AFTER)[gender]}"
     if kind < 0.84:
         return f"il y a {random.choice(_FR_NUMBERS)} {random.choice(_FR_PLURALS)} {_french_place(random)}"
     if kind < 0.92:
-        return (
-            f"{clause} {thing} et {random.choice(_FR_VERBS)} {_french_noun_phrase(random, adjectives=False)}"
-        )
+        return f"{clause} {thing} et {random.choice(_FR_VERBS)} {_french_noun_phrase(random, adjectives=False)}"
     return f"est ce que {clause} {thing}"
 
 
@@ -216,8 +208,7 @@ def _mandarin(random: Random) -> str:
 
 
 _EN_SUBJECTS = _phrases(
-    "i/you/we/they/the teacher/my brother/your sister/the doctor/our friends/the children/a student/"
-    "the old man"
+    "i/you/we/they/the teacher/my brother/your sister/the doctor/our friends/the children/a student/the old man"
 )
 _EN_VERBS = _words("see want buy sell find take need like carry draw wash remember")
 _EN_THINGS = _words(

@@ -23,8 +23,7 @@ def count_sentences(recognizer: Recognizer, sentences: Sequence[SpokenSentence])
     counts = []
     for start in range(0, len(sentences), _BATCH_UTTERANCES):
         batch = [
-            _utterance(sentence, start + row)
-            for row, sentence in enumerate(sentences[start:][:_BATCH_UTTERANCES])
+            _utterance(sentence, start + row) for row, sentence in enumerate(sentences[start:][:_BATCH_UTTERANCES])
         ]
         for utterance, hypothesis in zip(batch, recognizer.transcribe(batch), strict=True):
             normalizer = normalizer_for_language(utterance.language)

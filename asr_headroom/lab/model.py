@@ -58,9 +58,7 @@ _SPECIAL_TOKENS = (
     "<|nospeech|>",
     "<|notimestamps|>",
 )
-_SPACED_PIECES = (
-    240  # merges learned from French and English; the number of hanzi merges follows from the lexicon
-)
+_SPACED_PIECES = 240  # merges learned from French and English; the number of hanzi merges follows from the lexicon
 _VOCABULARY_SENTENCES = 4000
 
 
@@ -78,9 +76,7 @@ def build_tokenizer() -> WhisperTokenizer:
     merges = _hanzi_merges(sorted({hanzi for text in _sentences("zh") for hanzi in text}))
     merges += [merge for merge in _spaced_merges() if merge not in merges]
     pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces += [
-        piece for piece in dict.fromkeys(left + right for left, right in merges) if piece not in pieces
-    ]
+    pieces += [piece for piece in dict.fromkeys(left + right for left, right in merges) if piece not in pieces]
     return WhisperTokenizer(
         vocab={piece: index for index, piece in enumerate((*pieces, *_SPECIAL_TOKENS))},
         merges=merges,
@@ -152,9 +148,7 @@ def save_checkpoint(
     model.save_pretrained(directory, state_dict=weights)
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(
-        json.dumps({**config, "dtype": "float32"}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    path.write_text(json.dumps({**config, "dtype": "float32"}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     WhisperProcessor(build_feature_extractor(), tokenizer).save_pretrained(directory)
 
 

@@ -118,9 +118,7 @@ class _Run:
                 pool = self.step // POOL_BATCHES
                 batches = bucket(next(stream), config, pool)
                 for batch in batches[self.step % POOL_BATCHES : config.steps - pool * POOL_BATCHES]:
-                    self.losses = [
-                        total + loss for total, loss in zip(self.losses, self._update(batch), strict=True)
-                    ]
+                    self.losses = [total + loss for total, loss in zip(self.losses, self._update(batch), strict=True)]
                     self.step += 1
                     self.spent = self.clock() - started
                     if self.step % config.dev_every == 0 or self.step == config.steps:
@@ -157,9 +155,7 @@ class _Run:
         losses = [functional.cross_entropy(logits, batch.labels[supervised])]
         if helpers == 0:
             return [*losses, torch.zeros(()), torch.zeros(())]
-        phonemes = functional.cross_entropy(
-            self.phoneme_head(encoded).flatten(0, 1), batch.phonemes.flatten()
-        )
+        phonemes = functional.cross_entropy(self.phoneme_head(encoded).flatten(0, 1), batch.phonemes.flatten())
         # Half of the heads of one layer are guided; the others stay free to look elsewhere.
         attention = decoded.cross_attentions[-1][:, :2].mean(1)
         guided = guided_attention_loss(attention[supervised], batch.places[supervised])
@@ -173,9 +169,7 @@ class _Run:
         frames = window_frames(sentences, self.config, self.step)
         waveforms = torch.zeros(len(sentences), frames * 2 * HOP_SAMPLES)
         for row, sentence in enumerate(sentences):
-            waveforms[row, : len(sentence.samples)] = torch.from_numpy(
-                sentence.samples.astype(np.float32) / 32768
-            )
+            waveforms[row, : len(sentence.samples)] = torch.from_numpy(sentence.samples.astype(np.float32) / 32768)
         prompts = [self.whisper.prompt_ids(sentence.language) for sentence in sentences]
         targets = [self.whisper.target_ids(sentence.text, sentence.language) for sentence in sentences]
         width = max(len(p) + len(t) - 1 for p, t in zip(prompts, targets, strict=True))
@@ -188,18 +182,14 @@ class _Run:
             inputs[row, :last] = torch.tensor(prompt + target[:-1])
             labels[row, first:last] = torch.tensor(target)
             places[row, first:last] = torch.tensor(self._token_places(sentence))
-        phonemes = torch.from_numpy(
-            np.stack([self._frame_phonemes(sentence, frames) for sentence in sentences])
-        )
+        phonemes = torch.from_numpy(np.stack([self._frame_phonemes(sentence, frames) for sentence in sentences]))
         return _AlignedBatch(waveforms, inputs, labels, places, phonemes)
 
     def _token_places(self, sentence: SpokenSentence) -> list[float]:
         """Encoder frame at the middle of each token, from the word onsets; the end token's is the end."""
         text = target_text(sentence.text, sentence.language)
         shift = len(text) - len(sentence.text)
-        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
-            "offset_mapping"
-        ]
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         middles = [(start + end) / 2 - shift for start, end in offsets]
         words = [(event.position, event.onset) for event in sentence.events if event.kind == "word"]
         positions, onsets = zip(*words, (len(sentence.text), sentence.duration), strict=True)
@@ -221,12 +211,8 @@ class _Run:
 
     def _record(self) -> None:
         """Adds a point to the curve."""
-        french = ErrorCounts.total(
-            count_sentences(self.whisper, held_out("fr", "dev", self.config.dev_utterances))
-        )
-        mandarin = ErrorCounts.total(
-            count_sentences(self.whisper, held_out("zh", "dev", self.config.dev_utterances))
-        )
+        french = ErrorCounts.total(count_sentences(self.whisper, held_out("fr", "dev", self.config.dev_utterances)))
+        mandarin = ErrorCounts.total(count_sentences(self.whisper, held_out("zh", "dev", self.config.dev_utterances)))
         steps = self.step - (self.curve[-1]["step"] if self.curve else 0)
         losses = [round(total / steps, 4) for total in self.losses]
         self.losses = [0.0, 0.0, 0.0]
@@ -275,9 +261,7 @@ class _Run:
             return
         state = torch.load(path, weights_only=True)
         if state["config"] != fingerprint(self._identity()):
-            raise DataError(
-                f"{path}: belongs to a run with another config; delete it or choose another output"
-            )
+            raise DataError(f"{path}: belongs to a run with another config; delete it or choose another output")
         self.model.load_state_dict(state["model"])
         self.phoneme_head.load_state_dict(state["phoneme_head"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -312,15 +296,11 @@ class _Run:
             sentences = held_out(language, "test", self.config.test_utterances)
             counts = count_sentences(self.whisper, sentences)
             total = ErrorCounts.total(counts)
-            logger.info(
-                "%s test: error rate %.2f %% of %d", language, 100 * total.error_rate, total.reference_length
-            )
+            logger.info("%s test: error rate %.2f %% of %d", language, 100 * total.error_rate, total.reference_length)
             results[language] = {
                 "utterances": len(counts),
                 "error_rate": round(total.error_rate, 4),
-                "by_voice": {
-                    voice: round(count.error_rate, 4) for voice, count in by_voice(sentences, counts).items()
-                },
+                "by_voice": {voice: round(count.error_rate, 4) for voice, count in by_voice(sentences, counts).items()},
             }
         self._write_curve(test=results)
         return directory

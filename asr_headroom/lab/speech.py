@@ -109,9 +109,7 @@ class SpeechRecipe:
         if not 0 <= self.reverberant_share <= 1:
             problems.append(f"reverberant_share is {self.reverberant_share}; it must be between 0 and 1")
         if self.max_duration < 1.5:
-            problems.append(
-                f"max_duration is {self.max_duration} s; it must be at least 1.5 s to hold a sentence"
-            )
+            problems.append(f"max_duration is {self.max_duration} s; it must be at least 1.5 s to hold a sentence")
         for name in ("rate", "pitch", "pitch_range", "warp", "snr"):
             bounds = getattr(self, name)
             if len(bounds) != 2 or bounds[0] > bounds[1]:
@@ -175,9 +173,7 @@ def render(
         context.set_forkserver_preload([__name__])
     iterator = iter(pieces)
     with context.Pool(processes, maxtasksperchild=1) as pool:
-        pending = deque(
-            pool.apply_async(_render_shard, (piece,)) for piece in itertools.islice(iterator, ahead)
-        )
+        pending = deque(pool.apply_async(_render_shard, (piece,)) for piece in itertools.islice(iterator, ahead))
         while pending:
             rendered = pending.popleft().get()
             for piece in itertools.islice(iterator, 1):
@@ -206,9 +202,7 @@ def write_corpus(directory: Path, recipe: SpeechRecipe, *, processes: int = 2) -
     if record.is_file():
         if json.loads(record.read_text(encoding="utf-8"))["fingerprint"] == identity:
             return manifest
-        raise DataError(
-            f"{directory}: holds the corpus of another recipe; delete it or choose another directory"
-        )
+        raise DataError(f"{directory}: holds the corpus of another recipe; delete it or choose another directory")
     (directory / "audio").mkdir(parents=True, exist_ok=True)
     digest = hashlib.md5(usedforsecurity=False)
     utterances: list[Utterance] = []
@@ -271,9 +265,7 @@ def _speak(recipe: SpeechRecipe, random: Random) -> SpokenSentence | None:
         return None
     lead, tail = random.uniform(0.0, 0.12), random.uniform(0.0, 0.15)
     shift = lead - voiced[0] / SAMPLING_RATE
-    samples = np.pad(
-        samples[voiced[0] : voiced[-1]], (round(lead * SAMPLING_RATE), round(tail * SAMPLING_RATE))
-    )
+    samples = np.pad(samples[voiced[0] : voiced[-1]], (round(lead * SAMPLING_RATE), round(tail * SAMPLING_RATE)))
     if not 0.4 < len(samples) / SAMPLING_RATE <= recipe.max_duration:
         return None
     if random.random() < recipe.reverberant_share:

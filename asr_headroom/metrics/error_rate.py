@@ -106,8 +106,5 @@ def count_pair(reference: str, hypothesis: str, normalizer: Normalizer) -> Utter
     """
     reference, hypothesis = normalizer(reference), normalizer(hypothesis)
     return UtteranceCounts(
-        *(
-            count_errors(split_units(reference, unit), split_units(hypothesis, unit))
-            for unit in ("word", "character")
-        )
+        *(count_errors(split_units(reference, unit), split_units(hypothesis, unit)) for unit in ("word", "character"))
     )

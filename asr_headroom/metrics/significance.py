@@ -141,9 +141,7 @@ class Comparison:
         return "worse" if self.interval.low > 0 else "cannot tell"
 
 
-def choose_clusters(
-    speakers: Sequence[str | None], sentences: Sequence[str], by: ClusterBy = "auto"
-) -> Clustering:
+def choose_clusters(speakers: Sequence[str | None], sentences: Sequence[str], by: ClusterBy = "auto") -> Clustering:
     """The clusters to resample, from what is known of each utterance.
 
     ``auto`` takes speakers when all are known and there are at least :data:`MIN_CLUSTERS`, else sentences
@@ -159,9 +157,7 @@ def choose_clusters(
         ShapeError: the two sequences differ in length.
     """
     if len(speakers) != len(sentences):
-        raise ShapeError(
-            f"{len(speakers)} speakers for {len(sentences)} sentences; give one of each per utterance"
-        )
+        raise ShapeError(f"{len(speakers)} speakers for {len(sentences)} sentences; give one of each per utterance")
     if by not in CLUSTER_CHOICES:
         raise UsageError(f"cannot cluster by '{by}'; choose from {', '.join(CLUSTER_CHOICES)}")
     known_speakers = None not in speakers
@@ -179,11 +175,7 @@ def choose_clusters(
             by = "sentence" if len(set(sentences)) < len(sentences) else "utterance"
     who = f"the same {num_speakers} speakers" if known_speakers else "the same mix of speakers"
     if by == "speaker":
-        few = (
-            ""
-            if num_speakers >= MIN_CLUSTERS
-            else f" (only {num_speakers} here: too few to trust the interval)"
-        )
+        few = "" if num_speakers >= MIN_CLUSTERS else f" (only {num_speakers} here: too few to trust the interval)"
         return Clustering(labels=_integer_labels(speakers), by=by, population=f"new speakers{few}")
     if by == "sentence":
         return Clustering(labels=_integer_labels(sentences), by=by, population=f"new sentences by {who}")
@@ -239,9 +231,7 @@ def compare_systems(
         bootstrap error.
     """
     if len(base) != len(system):
-        raise ShapeError(
-            f"{len(base)} base utterances but {len(system)} system utterances; compare the same ones"
-        )
+        raise ShapeError(f"{len(base)} base utterances but {len(system)} system utterances; compare the same ones")
     for index, (a, b) in enumerate(zip(base, system, strict=True)):
         if a.reference_length != b.reference_length:
             raise UsageError(
@@ -292,14 +282,9 @@ def _cluster_sums(counts: Sequence[ErrorCounts], clustering: Clustering) -> np.n
         )
     values = np.array([(count.errors, count.reference_length) for count in counts], dtype=np.float64)
     if values[:, 1].sum() == 0:
-        raise UsageError(
-            "all references are empty after normalising, so there is no error rate; check the normalizer"
-        )
+        raise UsageError("all references are empty after normalising, so there is no error rate; check the normalizer")
     return np.column_stack(
-        [
-            np.bincount(clustering.labels, weights=column, minlength=clustering.num_clusters)
-            for column in values.T
-        ]
+        [np.bincount(clustering.labels, weights=column, minlength=clustering.num_clusters) for column in values.T]
     )
 
 

@@ -35,20 +35,25 @@ def load_pretrained(from_pretrained: Callable[..., Any], source: str, *, weights
         if not weights:
             return from_pretrained(source, **options)
         module, report = from_pretrained(source, output_loading_info=True, **options)
-    except Exception as error:  # noqa: BLE001  libraries raise OSError, ValueError, RuntimeError, SafetensorError …
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"cannot load '{source}': {reason[:300]} ({type(error).__name__}); "
             "give a hub id, or a folder written by save_pretrained"
         ) from error
-    wrong = {kind: sorted(map(str, report.get(kind) or ())) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    wrong = {
+        kind: sorted(map(str, report.get(kind) or ()))
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    }
     if any(wrong.values()):
         listing = "; ".join(
             f"{len(keys)} {kind.removesuffix('_keys')} ({', '.join(keys[:3])}{' …' if len(keys) > 3 else ''})"
             for kind, keys in wrong.items()
             if keys
         )
-        raise ModelError(f"the weights in '{source}' are not those of its config: {listing}; the file is incomplete or of another model")
+        raise ModelError(
+            f"the weights in '{source}' are not those of its config: {listing}; the file is incomplete or of another model"
+        )
     return module
 
 
@@ -85,7 +90,7 @@ def load_adapter(module: nn.Module, folder: str) -> nn.Module:
 
         with safe_open(str(Path(folder) / "adapter_model.safetensors"), framework="pt") as file:
             stored = set(file.keys())
-    except Exception as error:  # noqa: BLE001  PEFT and safetensors raise many kinds
+    except Exception as error:
         raise ModelError(f"cannot load the adapter in '{folder}': {' '.join(str(error).split())[:300]}") from error
     placed = {
         name.replace(".default.", ".").replace(".default", "")

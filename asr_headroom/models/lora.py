@@ -87,7 +87,6 @@ def merge_lora(model: T) -> T:
     Raises:
         ModelError: nothing is attached, or the weights are in half precision, where most of an update is lost.
     """
-
     import torch
 
     def merge(module: nn.Module) -> nn.Module:

@@ -37,7 +37,9 @@ def load_model(model_id: str, *, family: str | None = None, **options: Any) -> R
     loaders = _loaders()
     family = family or _detect_family(model_id)
     if family not in loaders:
-        raise ModelError(f"unknown model family '{family}'{did_you_mean(family, loaders)} (there are: {', '.join(sorted(loaders))})")
+        raise ModelError(
+            f"unknown model family '{family}'{did_you_mean(family, loaders)} (there are: {', '.join(sorted(loaders))})"
+        )
     module_name, _, function = loaders[family].partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -53,8 +55,9 @@ def _loaders() -> dict[str, str]:
 
 def _detect_family(model_id: str) -> str:
     try:
-        from asr_headroom.models.checkpoints import load_pretrained, read_adapter_base
         from transformers import PretrainedConfig
+
+        from asr_headroom.models.checkpoints import load_pretrained, read_adapter_base
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "transformers", "train") from error
     source = read_adapter_base(model_id) or model_id

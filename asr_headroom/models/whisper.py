@@ -94,7 +94,9 @@ class Whisper:
         ModelError: the generation config lacks what decoding needs.
     """
 
-    def __init__(self, module: nn.Module, processor: WhisperProcessor, *, model_id: str, window: Window = "full") -> None:
+    def __init__(
+        self, module: nn.Module, processor: WhisperProcessor, *, model_id: str, window: Window = "full"
+    ) -> None:
         self.module = module
         self.processor = processor
         self.window: Window = window

@@ -98,7 +98,9 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         _check_settings(step, str(path), problems)
     if problems:
         raise ConfigError("\n".join(problems))
-    return Recipe(str(values.get("name", path.stem)), str(values.get("description", "")), tuple(steps), _fingerprints(steps))
+    return Recipe(
+        str(values.get("name", path.stem)), str(values.get("description", "")), tuple(steps), _fingerprints(steps)
+    )
 
 
 def run_recipe(
@@ -152,7 +154,9 @@ def _read_step(plain: Any, where: str, earlier: Sequence[str], problems: list[st
     if not re.fullmatch(r"[\w-]+", name) or name in earlier or name == "package":
         problems.append(f"{where}: the name '{name}' is taken or has characters other than letters, digits, - and _")
     if verb not in STEP_KINDS:
-        problems.append(f"{where}: unknown verb '{verb}'{did_you_mean(verb, STEP_KINDS)} (verbs: {', '.join(STEP_KINDS)})")
+        problems.append(
+            f"{where}: unknown verb '{verb}'{did_you_mean(verb, STEP_KINDS)} (verbs: {', '.join(STEP_KINDS)})"
+        )
         return []
     settings = plain[verb] or {}
     if not isinstance(settings, dict):

@@ -134,9 +134,7 @@ def _utterance(
         "change": f"{change.change:+d}".replace("-", "−"),
         "errors": f"{change.base_errors} → {change.system_errors} {unit} errors",
         "about": _about(change),
-        "reference": joint.join(
-            block.reference for block in change.base_blocks if block.reference is not None
-        ),
+        "reference": joint.join(block.reference for block in change.base_blocks if block.reference is not None),
         "base": diff_spans(change.base_blocks, unit),
         "system": diff_spans(change.system_blocks, unit),
         "joint": joint,

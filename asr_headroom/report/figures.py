@@ -285,9 +285,7 @@ def _paint_differences(axes: Axes, compared: Sequence[tuple[TestTable, Row]]) ->
         if table is not table_before:
             y -= 0.35
             title = f"{table.data}, {rate_name(table.unit)}, {table.num_utterances} utterances"
-            axes.text(
-                0, y, title, transform=axes.get_yaxis_transform(), fontsize=8.5, color=_MUTED, va="center"
-            )
+            axes.text(0, y, title, transform=axes.get_yaxis_transform(), fontsize=8.5, color=_MUTED, va="center")
             y -= 0.9
             table_before = table
             blocks.append([y + 0.5, y - 0.5])

@@ -169,9 +169,7 @@ def _table_row(row: Row) -> dict[str, Any]:
         "rate_interval": format_interval(estimate.interval).removesuffix(" %").replace(" to ", "–"),
         "difference": "" if comparison is None else format_points(comparison.difference),
         "interval": "" if comparison is None else format_interval(comparison.interval, signed=True),
-        "p": ""
-        if comparison is None
-        else format_p(comparison.p_value).removeprefix("p = ").removeprefix("p "),
+        "p": "" if comparison is None else format_p(comparison.p_value).removeprefix("p = ").removeprefix("p "),
         "detectable": "" if comparison is None else f"{100 * comparison.minimal_detectable_effect:.2f}",
         "verdict": "" if comparison is None else comparison.verdict,
         "css": "" if comparison is None else comparison.verdict.replace(" ", "-"),

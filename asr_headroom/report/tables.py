@@ -126,9 +126,7 @@ def build_tables(
         raise UsageError("no results to show; give at least one run directory")
     names = sorted({r.run.name for r in results})
     if base is not None and base not in names:
-        raise UsageError(
-            f"no system is called '{base}'{did_you_mean(base, names)} (there are: {', '.join(names)})"
-        )
+        raise UsageError(f"no system is called '{base}'{did_you_mean(base, names)} (there are: {', '.join(names)})")
     groups: dict[tuple[str, str, str], list[Results]] = {}
     for result in results:
         groups.setdefault(_test_key(result), []).append(result)
@@ -237,10 +235,7 @@ def _choose_bases(group: Sequence[Results], base: str | None, notes: list[str]) 
     if base is not None:
         return [index.get(base) if results.run.name != base else None for results in group]
     parents = [results.run.parent for results in group]
-    bases = [
-        index.get(p) if p is not None and p != r.run.name else None
-        for p, r in zip(parents, group, strict=True)
-    ]
+    bases = [index.get(p) if p is not None and p != r.run.name else None for p, r in zip(parents, group, strict=True)]
     if all(choice is None for choice in bases) and len(group) == 2:
         notes.append(f"neither run names the other as its parent; '{group[0].run.name}' is taken as the base")
         return [None, 0]
@@ -258,9 +253,7 @@ def _with_holm(tables: Sequence[TestTable]) -> list[TestTable]:
     adjusted = holm_adjusted([row.pair.comparison.p_value for row in compared if row.pair is not None])
     holm = {id(row): p for row, p in zip(compared, adjusted, strict=True)}
     return [
-        dataclasses.replace(
-            table, rows=tuple(dataclasses.replace(row, holm_p=holm.get(id(row))) for row in table.rows)
-        )
+        dataclasses.replace(table, rows=tuple(dataclasses.replace(row, holm_p=holm.get(id(row))) for row in table.rows))
         for table in tables
     ]
 
@@ -331,6 +324,4 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> int | None:
-    return (
-        int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None
-    )
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None

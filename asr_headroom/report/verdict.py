@@ -176,9 +176,7 @@ def score_facts(score: Score) -> list[tuple[str, str]]:
     """One score as label and text; the headline rate first."""
     counts, estimate = score.counts, score.estimate
     headline = rate_name(score.unit)
-    other = (
-        [(f"under {score.other[0]}", f"{format_percent(score.other[1])} {headline}")] if score.other else []
-    )
+    other = [(f"under {score.other[0]}", f"{format_percent(score.other[1])} {headline}")] if score.other else []
     rates = [("WER", "no words apart in this normalizer" if score.wer is None else format_percent(score.wer))]
     rates.append(("CER", format_percent(score.cer)))
     if score.unit == "character":
@@ -310,11 +308,7 @@ def _detectable(comparison: Comparison) -> str:
 
 
 def _interval_or_none(score: Score) -> str:
-    return (
-        format_interval(score.estimate.interval)
-        if score.estimate.num_clusters > 1
-        else "none, one cluster only"
-    )
+    return format_interval(score.estimate.interval) if score.estimate.num_clusters > 1 else "none, one cluster only"
 
 
 def _clusters(number: int, by: str) -> str:

@@ -105,9 +105,7 @@ def prediction_from_json(plain: dict[str, Any], where: str) -> Prediction:
     """
     values = dict(plain)
     try:
-        counts = UtteranceCounts(
-            _counts(values.pop("words"), "words"), _counts(values.pop("characters"), "characters")
-        )
+        counts = UtteranceCounts(_counts(values.pop("words"), "words"), _counts(values.pop("characters"), "characters"))
         prediction = Prediction(counts=counts, **values)
         _check_types(prediction, _PREDICTION_TYPES)
         duration = prediction.duration
@@ -116,9 +114,7 @@ def prediction_from_json(plain: dict[str, Any], where: str) -> Prediction:
     except KeyError as error:
         raise ResultsError(f"{where}: {error} is missing; {_LINE_NEEDS}") from error
     except (TypeError, ValueError) as error:
-        raise ResultsError(
-            f"{where}: {str(error).removeprefix('Prediction.__init__() ')}; {_LINE_NEEDS}"
-        ) from error
+        raise ResultsError(f"{where}: {str(error).removeprefix('Prediction.__init__() ')}; {_LINE_NEEDS}") from error
     return prediction
 
 

@@ -128,9 +128,7 @@ class ResultsWriter:
         write_json(self.directory / _RUN_FILE, dataclasses.asdict(self.run))
 
     def _refuse_other_run(self, stored: RunInfo) -> None:
-        wanted = json.loads(
-            json.dumps({name: getattr(self.run, name) for name in self._IDENTITY}, default=str)
-        )
+        wanted = json.loads(json.dumps({name: getattr(self.run, name) for name in self._IDENTITY}, default=str))
         for name in self._IDENTITY:
             if wanted[name] != getattr(stored, name):
                 raise ResultsError(
@@ -248,8 +246,7 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
         *lines, rest = path.read_bytes().split(b"\n")
     except OSError as error:
         raise ResultsError(
-            f"{path}: cannot be read ({error.strerror or error}); "
-            "give a directory that `asr-headroom bench` wrote"
+            f"{path}: cannot be read ({error.strerror or error}); give a directory that `asr-headroom bench` wrote"
         ) from error
     if rest:
         raise ResultsError(
@@ -309,8 +306,4 @@ def _parse_or_none(line: bytes) -> dict[str, Any] | None:
         plain = json.loads(line)
     except ValueError:
         return None
-    return (
-        plain
-        if line.endswith(b"\n") and isinstance(plain, dict) and isinstance(plain.get("id"), str)
-        else None
-    )
+    return plain if line.endswith(b"\n") and isinstance(plain, dict) and isinstance(plain.get("id"), str) else None

@@ -148,7 +148,9 @@ def _run_one(
         minutes={f"train {stage}": minutes for stage, minutes in facts.get("minutes", {}).items()},
         provenance=collect_provenance(),
     )
-    logger.info("%s on %s: %d utterances, window %s", run.name, loaded.manifest.name, len(loaded.manifest), config.window)
+    logger.info(
+        "%s on %s: %d utterances, window %s", run.name, loaded.manifest.name, len(loaded.manifest), config.window
+    )
     with ResultsWriter(directory, run) as writer:
         start = time.monotonic()
         try:
@@ -200,5 +202,3 @@ def _mismatch(model: Recognizer, language: str | None) -> bool:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-") or "unnamed"
-
-

@@ -99,7 +99,9 @@ def report(config: ReportConfig) -> Written:
             write_whole(path, text)
         files = [*texts, *([] if is_page else save_figures(tables, folder))]
     except OSError as error:
-        raise ResultsError(f"{target}: cannot be written ({error.strerror or error}); check --output and the disk") from error
+        raise ResultsError(
+            f"{target}: cannot be written ({error.strerror or error}); check --output and the disk"
+        ) from error
     return Written(page_path=page_path, page=page, tables=tables, files=files)
 
 

@@ -112,8 +112,19 @@ def train(config: TrainStageConfig) -> Path:
         },
         budget_seconds=_budget_seconds(config),
     ).run()
-    said = "no step beat the base on dev; the base is what is kept" if outcome.best_step == 0 else f"best step {outcome.best_step}"
-    logger.info("%s after %d of %d steps (%s): %s", outcome.reason, outcome.stopped_at, outcome.plan.total_steps, said, outcome.model_directory)
+    said = (
+        "no step beat the base on dev; the base is what is kept"
+        if outcome.best_step == 0
+        else f"best step {outcome.best_step}"
+    )
+    logger.info(
+        "%s after %d of %d steps (%s): %s",
+        outcome.reason,
+        outcome.stopped_at,
+        outcome.plan.total_steps,
+        said,
+        outcome.model_directory,
+    )
     return outcome.model_directory
 
 
@@ -134,7 +145,9 @@ def _usable(
             continue
         kind = "too long for the model"
         if not reasons[kind]:
-            logger.warning("%s: '%s' %s; such utterances are left out of training", utterance.origin, utterance.id, reason)
+            logger.warning(
+                "%s: '%s' %s; such utterances are left out of training", utterance.origin, utterance.id, reason
+            )
         reasons[kind] += 1
     for reason, count in reasons.items():
         logger.warning("%d of %d training utterances left out: %s", count, len(utterances), reason)

@@ -169,9 +169,7 @@ _REGISTRY = {
                 _SPACES,
             ),
         ),
-        Normalizer(
-            "study-zh", 1, "character", (Step("remove marks", _substitute(_STUDY_ZH_MARKS, "")), _NO_SPACES)
-        ),
+        Normalizer("study-zh", 1, "character", (Step("remove marks", _substitute(_STUDY_ZH_MARKS, "")), _NO_SPACES)),
         Normalizer(
             "fr",
             1,
@@ -201,12 +199,8 @@ _REGISTRY = {
                 Step("traditional to simplified", _to_simplified),
             ),
         ),
-        Normalizer(
-            "en", 1, "word", (_NFKC, _QUOTES, _LOWER, _NO_MARKS, _LOOSE_APOSTROPHES, _SPACES, _COMPOSE)
-        ),
-        Normalizer(
-            "basic", 1, "word", (_NFKC, _QUOTES, _FOLD, _NO_MARKS, _LOOSE_APOSTROPHES, _SPACES, _COMPOSE)
-        ),
+        Normalizer("en", 1, "word", (_NFKC, _QUOTES, _LOWER, _NO_MARKS, _LOOSE_APOSTROPHES, _SPACES, _COMPOSE)),
+        Normalizer("basic", 1, "word", (_NFKC, _QUOTES, _FOLD, _NO_MARKS, _LOOSE_APOSTROPHES, _SPACES, _COMPOSE)),
         Normalizer(
             "basic-characters",
             1,

@@ -74,8 +74,10 @@ class CheckpointFolder:
         folder = self.path(step)
         try:
             state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-        except Exception as error:  # noqa: BLE001  torch.load raises many kinds
-            raise TrainingError(f"{folder / _STATE}: cannot be read ({error}); delete {folder} and resume again") from error
+        except Exception as error:
+            raise TrainingError(
+                f"{folder / _STATE}: cannot be read ({error}); delete {folder} and resume again"
+            ) from error
         load_weights(module, folder)
         return state
 
@@ -122,7 +124,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
             unexpected = outcome.unexpected_keys
             tied = set(getattr(module, "all_tied_weights_keys", None) or ())
             missing = [name for name in outcome.missing_keys if name not in tied]
-    except Exception as error:  # noqa: BLE001  safetensors and torch raise several kinds
+    except Exception as error:
         raise TrainingError(f"{folder}: weights cannot be loaded ({' '.join(str(error).split())[:200]})") from error
     if missing or unexpected:
         raise TrainingError(

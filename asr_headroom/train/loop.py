@@ -235,7 +235,9 @@ class Training:
         if (row["dev_error_rate"], row["dev_loss"]) < (best["dev_error_rate"], best["dev_loss"]):
             best = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
         marker = "  best so far" if best["step"] == step else ""
-        logger.info("step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * selection.error_rate, marker)
+        logger.info(
+            "step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * selection.error_rate, marker
+        )
         with self._ledger.stage("save"):
             if self._accelerator.is_main_process:
                 state = {"step": step, "best": best, "optimizer": self._optimizer.state_dict()}
@@ -251,7 +253,9 @@ class Training:
         """Mean nats per target unit on the dev utterances."""
         self.model.module.eval()
         keys = [self.model.batch_key(u) for u in self._dev_data]
-        plan = plan_batches([u.measured_duration() for u in self._dev_data], keys, self.config.per_device_train_batch_size)
+        plan = plan_batches(
+            [u.measured_duration() for u in self._dev_data], keys, self.config.per_device_train_batch_size
+        )
         nats = targets = 0.0
         for rows in plan:
             batch = self.model.collate([self._dev_data[row] for row in rows]).to(self._accelerator.device)

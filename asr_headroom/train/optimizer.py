@@ -22,7 +22,7 @@ def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         {"params": [p for p in moving if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in moving if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.peak_learning_rate)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.peak_learning_rate, fused=True)
 
 
 def learning_rate_at(step: int, total_steps: int, config: TrainConfig) -> float:

@@ -9,12 +9,8 @@ from asr_headroom.testing.results import make_results
 from asr_headroom.text.normalize import get_normalizer
 
 REFERENCES = ["un chat noir", "deux chiens", "trois", "quatre", "Cinq !"]
-BASE = make_results(
-    list(zip(REFERENCES, ["un chat noir", "deux", "x", "quatre", "cinq"], strict=True)), name="base"
-)
-SYSTEM = make_results(
-    list(zip(REFERENCES, ["un", "deux chiens", "y", "quatre la", "CINQ"], strict=True)), name="new"
-)
+BASE = make_results(list(zip(REFERENCES, ["un chat noir", "deux", "x", "quatre", "cinq"], strict=True)), name="base")
+SYSTEM = make_results(list(zip(REFERENCES, ["un", "deux chiens", "y", "quatre la", "CINQ"], strict=True)), name="new")
 FR = get_normalizer("fr")
 
 

@@ -46,10 +46,7 @@ def test_a_gain_of_script_alone_is_called_format():
     pair = compare_results(base, system, cluster="utterance")
     assert pair.comparison.difference == -1.0
     assert pair.other_comparison.difference == 0.0
-    assert (
-        "better under study-zh, cannot tell under zh; what differs between them is format"
-        in pair.warnings[-1]
-    )
+    assert "better under study-zh, cannot tell under zh; what differs between them is format" in pair.warnings[-1]
 
 
 def test_silence_recognised_as_silence_is_no_empty_output():
@@ -73,9 +70,7 @@ def test_normaliser_falls_back_to_the_language():
     bare = dataclasses.replace(results, run=dataclasses.replace(results.run, normalizer={}))
     assert own_normalizer(bare).id == "zh"
     unknown = dataclasses.replace(results, run=dataclasses.replace(results.run, normalizer={"id": "mine"}))
-    with pytest.raises(
-        ResultsError, match=r"'system' was scored with an unknown normalizer 'mine'.*--normalizer"
-    ):
+    with pytest.raises(ResultsError, match=r"'system' was scored with an unknown normalizer 'mine'.*--normalizer"):
         own_normalizer(unknown)
 
 
@@ -191,9 +186,7 @@ def test_known_comparisons_of_the_study(shared, base, system, points, p, verdict
 def test_the_study_gain_in_chinese_is_script(shared):
     results = []
     for name in ("baseline_small", "lora_small"):
-        rows = json.loads(
-            (shared / f"published/predictions/whisper_zh/{name}.json").read_text(encoding="utf-8")
-        )
+        rows = json.loads((shared / f"published/predictions/whisper_zh/{name}.json").read_text(encoding="utf-8"))
         texts = [(row["ref"], row["hyp"]) for row in rows["predictions"]]
         results.append(make_results(texts, name=name, normalizer_id="study-zh", language="zh"))
     pair = compare_results(*results)

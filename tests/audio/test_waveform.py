@@ -219,18 +219,14 @@ def test_malformed_recordings_are_refused_by_name(tmp_path, kind):
     assert str(caught.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in MALFORMED if kind not in ("missing", "long name", "folder", "raw")]
-)
+@pytest.mark.parametrize("kind", [kind for kind in MALFORMED if kind not in ("missing", "long name", "folder", "raw")])
 def test_malformed_bytes_are_refused(tmp_path, kind):
     encoded = malformed(kind, tmp_path).read_bytes()
     with pytest.raises(AudioError, match="bytes of audio"):
         read_waveform(encoded, 16_000)
 
 
-@pytest.mark.parametrize(
-    "kind", ["missing", "zero length", "text", "no samples", "cut 16.wav", "cut float.wav"]
-)
+@pytest.mark.parametrize("kind", ["missing", "zero length", "text", "no samples", "cut 16.wav", "cut float.wav"])
 def test_headers_alone_tell(tmp_path, kind):
     with pytest.raises(AudioError):
         read_info(malformed(kind, tmp_path))

@@ -52,9 +52,7 @@ def test_an_open_question_says_how_many_more(tmp_path, base, capsys):
     run(base, other)
     first = capsys.readouterr().out.splitlines()[0]
     assert plain["verdict"] == "cannot tell"
-    assert first.startswith(
-        f"cannot tell; you would need about {plain['utterances_needed']:,} more utterances"
-    )
+    assert first.startswith(f"cannot tell; you would need about {plain['utterances_needed']:,} more utterances")
 
 
 def test_json(base, system, capsys):

@@ -77,10 +77,7 @@ def test_validate_json(manifest, capsys):
 
 def test_split_writes_three_manifests(manifest, tmp_path, capsys):
     output = tmp_path / "parts"
-    assert (
-        run("split", str(manifest), "--output", str(output), "--dev", "0.2", "--test", "4", "--seed", "1")
-        == 0
-    )
+    assert run("split", str(manifest), "--output", str(output), "--dev", "0.2", "--test", "4", "--seed", "1") == 0
     parts = {name: read_manifest(output / f"{name}.jsonl") for name in ("train", "dev", "test")}
     assert {name: len(part) for name, part in parts.items()} == {"train": 28, "dev": 8, "test": 4}
     assert parts["dev"][0].samples(16_000).shape == (16_000,)
@@ -161,10 +158,7 @@ def test_importing_the_verb_is_light():
         "import sys, asr_headroom.cli.data;"
         "print([m for m in ('numpy', 'soundfile', 'torch', 'datasets', 'rapidfuzz') if m in sys.modules])"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_reading_files_loads_no_torch_nor_datasets():
@@ -172,7 +166,4 @@ def test_reading_files_loads_no_torch_nor_datasets():
         "import sys, asr_headroom.data.validate, asr_headroom.data.leak, asr_headroom.data.split;"
         "print([m for m in ('torch', 'datasets', 'transformers', 'pandas') if m in sys.modules])"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -44,9 +44,7 @@ def test_dry_run_of_pretraining_prints_every_setting(tmp_path, capsys):
 
 def test_lab_alone_runs_the_recipe_with_its_overrides(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(
-        "asr_headroom.recipes.run.run_recipe", lambda *args, **kwargs: calls.append((args, kwargs))
-    )
+    monkeypatch.setattr("asr_headroom.recipes.run.run_recipe", lambda *args, **kwargs: calls.append((args, kwargs)))
     assert main(["lab", "--output", str(tmp_path), "--set", "train-fr.seed=3"]) == 0
     (((name,), options),) = calls
     assert name == "lab"

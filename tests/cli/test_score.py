@@ -39,9 +39,7 @@ def test_words_for_people(directory, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "small"
     assert lines[1].startswith("  WER         50.00 %  (95 % interval ")
-    assert any(
-        "4 hits, 1 substitutions, 1 deletions, 1 insertions; 6 in the reference" in line for line in lines
-    )
+    assert any("4 hits, 1 substitutions, 1 deletions, 1 insertions; 6 in the reference" in line for line in lines)
     assert any("3 utterances in 3 clusters (by utterance)" in line for line in lines)
 
 
@@ -53,9 +51,7 @@ def test_another_normaliser(directory, capsys):
 
 
 def test_characters_lead_in_chinese(tmp_path, capsys):
-    directory = write_results(
-        tmp_path, make_results([("你好吗", "你好"), ("我很好", "我狠好")], normalizer_id="zh")
-    )
+    directory = write_results(tmp_path, make_results([("你好吗", "你好"), ("我很好", "我狠好")], normalizer_id="zh"))
     run(directory, "--json")
     plain = json.loads(capsys.readouterr().out)
     assert (plain["wer"], plain["cer"], plain["unit"]) == (None, pytest.approx(2 / 6), "character")

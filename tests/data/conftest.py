@@ -11,9 +11,7 @@ import pytest
 import soundfile
 
 
-def _write_tone(
-    path: Path, seconds: float = 1.0, *, rate: int = 16_000, hertz: float = 440.0, **options
-) -> Path:
+def _write_tone(path: Path, seconds: float = 1.0, *, rate: int = 16_000, hertz: float = 440.0, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     times = np.arange(round(seconds * rate)) / rate
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * times), rate, **options)

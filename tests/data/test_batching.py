@@ -23,9 +23,7 @@ def test_every_index_once_in_batches_of_one_key(rows, size):
 
 
 def test_split_batch_keeps_the_rows_and_the_limit():
-    parts = split_batch(
-        [10, 20, 30, 5], {10: 2.0, 20: 1.0, 30: 1.5, 5: 3.0}, {10: "x", 20: "x", 30: "y", 5: "x"}, 2
-    )
+    parts = split_batch([10, 20, 30, 5], {10: 2.0, 20: 1.0, 30: 1.5, 5: 3.0}, {10: "x", 20: "x", 30: "y", 5: "x"}, 2)
     assert parts == [[5, 10], [30], [20]]
 
 

@@ -29,9 +29,7 @@ def test_hub_ids(source, parts):
     assert str(parsed) == source
 
 
-@pytest.mark.parametrize(
-    "source", ["fleurs", "a/b/c", "a/b@", "a/b:", "a/b@c@d", "a/b@test:fr", "/a/b", "a b/c", ""]
-)
+@pytest.mark.parametrize("source", ["fleurs", "a/b/c", "a/b@", "a/b:", "a/b@c@d", "a/b@test:fr", "/a/b", "a b/c", ""])
 def test_other_spellings_are_no_hub_ids(source):
     assert parse_hub_source(source) is None
 
@@ -54,9 +52,7 @@ def stored(request, tmp_path, make_data_set, columns):
         data_set.save_to_disk(tmp_path / "saved")
         return str(tmp_path / "saved")
     if request.param == "saved with splits":
-        datasets.DatasetDict({"train": data_set.select([0]), "test": data_set}).save_to_disk(
-            tmp_path / "saved"
-        )
+        datasets.DatasetDict({"train": data_set.select([0]), "test": data_set}).save_to_disk(tmp_path / "saved")
         return f"{tmp_path / 'saved'}@test"
     (tmp_path / "data").mkdir()
     data_set.select([0]).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
@@ -96,9 +92,7 @@ def test_times_of_a_longer_recording_cut_nothing(make_data_set, tmp_path):
 
 
 def test_ids_that_repeat_are_replaced(make_data_set, tmp_path):
-    make_data_set({"id": [7, 7, 8], "transcription": ["a", "a", "b"]}, SECONDS).to_parquet(
-        tmp_path / "x.parquet"
-    )
+    make_data_set({"id": [7, 7, 8], "transcription": ["a", "a", "b"]}, SECONDS).to_parquet(tmp_path / "x.parquet")
     manifest = read_manifest(tmp_path / "x.parquet")
     assert [u.id for u in manifest] == ["tone-0", "tone-1", "tone-2"]
     assert [u.extras["original_id"] for u in manifest] == [7, 7, 8]
@@ -121,9 +115,7 @@ def test_a_missing_audio_column_names_the_others(tmp_path, data_set_cache):
 def test_paths_in_a_column_of_strings(corpus, data_set_cache):
     import datasets
 
-    datasets.Dataset.from_dict({"audio": ["a.wav", "b.wav"], "text": ["x", "y"]}).to_parquet(
-        corpus / "x.parquet"
-    )
+    datasets.Dataset.from_dict({"audio": ["a.wav", "b.wav"], "text": ["x", "y"]}).to_parquet(corpus / "x.parquet")
     assert [u.audio for u in read_manifest(corpus / "x.parquet")] == [corpus / "a.wav", corpus / "b.wav"]
 
 

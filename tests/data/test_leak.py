@@ -56,9 +56,7 @@ def test_empty_texts_are_not_shared():
 
 
 def test_near_duplicates():
-    train = manifest(
-        "a", "le petit chat dort sur le canapé", "tout autre chose", "le petit chien dort sur le canapé"
-    )
+    train = manifest("a", "le petit chat dort sur le canapé", "tout autre chose", "le petit chien dort sur le canapé")
     test = manifest("b", "le petit chat dort sur le canape", "rien de tout cela")
     (near,) = find_leaks(train, test).near_duplicates
     assert near.train_sentence == "le petit chat dort sur le canapé"

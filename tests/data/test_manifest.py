@@ -12,12 +12,8 @@ from asr_headroom.errors import AudioError, DataError
 
 def test_what_is_written_is_read(corpus):
     utterances = [
-        Utterance(
-            id="one", audio=corpus / "a.wav", text="l'été « ici »", language="fr", speaker="s1", duration=1.0
-        ),
-        Utterance(
-            id="two", audio=corpus / "b.wav", text="", start=0.5, end=1.25, extras={"age": 7, "noise": None}
-        ),
+        Utterance(id="one", audio=corpus / "a.wav", text="l'été « ici »", language="fr", speaker="s1", duration=1.0),
+        Utterance(id="two", audio=corpus / "b.wav", text="", start=0.5, end=1.25, extras={"age": 7, "noise": None}),
         Utterance(id="three", audio=Path("/elsewhere/c.wav"), text="你好", language="zh-CN"),
     ]
     write_manifest(corpus / "out" / "m.jsonl", utterances[2:])
@@ -56,10 +52,7 @@ def test_fingerprint_follows_ids_texts_and_times():
 
     same = fingerprint()
     assert same == fingerprint(speaker="s", audio=b"other", language="fr")
-    assert (
-        len({same, fingerprint(id="b"), fingerprint(text="y"), fingerprint(start=1.0), fingerprint(end=1.0)})
-        == 5
-    )
+    assert len({same, fingerprint(id="b"), fingerprint(text="y"), fingerprint(start=1.0), fingerprint(end=1.0)}) == 5
 
 
 def test_a_manifest_is_a_sequence():

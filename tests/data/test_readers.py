@@ -112,8 +112,7 @@ def test_common_voice(tmp_path, write_tone, clips):
     write_tone(tmp_path / ("clips" if clips else ".") / "common_voice_fr_1.mp3")
     path = tmp_path / "train.tsv"
     path.write_text(
-        "client_id\tpath\tsentence_id\tsentence\tage\tlocale\n"
-        'abc\tcommon_voice_fr_1.mp3\t9\t"Non", dit-il.\t\tfr\n',
+        'client_id\tpath\tsentence_id\tsentence\tage\tlocale\nabc\tcommon_voice_fr_1.mp3\t9\t"Non", dit-il.\t\tfr\n',
         encoding="utf-8",
     )
     (utterance,) = read_manifest(path)
@@ -196,9 +195,7 @@ def test_kaldi(corpus):
 
 
 def test_kaldi_segments(corpus):
-    kaldi(
-        corpus, text="u1 un\nu2 deux\n", wav_scp="rec c.wav\n", segments="u1 rec 0.0 1.25\nu2 rec 1.25 -1\n"
-    )
+    kaldi(corpus, text="u1 un\nu2 deux\n", wav_scp="rec c.wav\n", segments="u1 rec 0.0 1.25\nu2 rec 1.25 -1\n")
     first, second = read_manifest(corpus)
     assert (first.start, first.end, second.start, second.end) == (0.0, 1.25, 1.25, None)
     assert first.samples(16_000).shape == (20_000,)
@@ -217,9 +214,7 @@ def test_ids_come_from_the_audio(corpus, write_rows):
 
 
 def test_numbers_are_ids_and_speakers_too(corpus, write_rows):
-    (utterance,) = read_manifest(
-        write_rows(corpus / "m.jsonl", {"id": 7, "audio": "a.wav", "text": "", "speaker": 3})
-    )
+    (utterance,) = read_manifest(write_rows(corpus / "m.jsonl", {"id": 7, "audio": "a.wav", "text": "", "speaker": 3}))
     assert (utterance.id, utterance.speaker) == ("7", "3")
 
 
@@ -279,18 +274,14 @@ def test_language_tags(name, tag):
 
 
 def test_blank_lines_are_no_rows(corpus, write_rows):
-    path = write_rows(
-        corpus / "m.jsonl", {"audio": "a.wav", "text": "x"}, "", {"audio": "b.wav", "text": "y"}
-    )
+    path = write_rows(corpus / "m.jsonl", {"audio": "a.wav", "text": "x"}, "", {"audio": "b.wav", "text": "y"})
     manifest = scan_manifest(path)
     assert len(manifest) == 2
     assert [(p.where, p.fatal) for p in manifest.problems] == [(f"{path}:2", False)]
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    "name", ["fr_librivox/dev", "en_speechocean/dev", "zh_aishell/all", "en_digits/test"]
-)
+@pytest.mark.parametrize("name", ["fr_librivox/dev", "en_speechocean/dev", "zh_aishell/all", "en_digits/test"])
 def test_shared_manifests_are_read_without_a_problem(shared, name):
     path = shared / "speech" / f"{name}.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -47,11 +47,7 @@ def groups_by_search(rows: list[tuple[str | None, str]]) -> set[frozenset[int]]:
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([None, "a", "b", "c", "d"]), st.sampled_from(["", *"uvwxyz"])), max_size=12
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from([None, "a", "b", "c", "d"]), st.sampled_from(["", *"uvwxyz"])), max_size=12))
 def test_groups_are_the_connected_components(rows):
     assert {frozenset(group) for group in connected_groups(manifest(rows))} == groups_by_search(rows)
 
@@ -99,12 +95,8 @@ def test_unknown_speakers_are_kept_apart_by_sentence():
 
 
 def test_a_giant_group_is_refused_with_the_numbers():
-    rows = [
-        (f"s{i % 10}", f"phrase {i // 10}") for i in range(100)
-    ]  # ten speakers read the same ten sentences
-    with pytest.raises(
-        DataError, match=r"1 groups .* the largest holds 100 of 100 utterances \(10 speakers\)"
-    ):
+    rows = [(f"s{i % 10}", f"phrase {i // 10}") for i in range(100)]  # ten speakers read the same ten sentences
+    with pytest.raises(DataError, match=r"1 groups .* the largest holds 100 of 100 utterances \(10 speakers\)"):
         split_manifest(manifest(rows), dev=0.1, test=0.1)
 
 
@@ -113,9 +105,7 @@ def test_a_group_larger_than_dev_is_refused():
         split_manifest(speakers(2, 50), dev=5, test=0)
 
 
-@pytest.mark.parametrize(
-    ("dev", "test"), [(-0.1, 0.1), (0.5, 0.5), (100, 100), (1.5, 0.1), (float("nan"), 0.1)]
-)
+@pytest.mark.parametrize(("dev", "test"), [(-0.1, 0.1), (0.5, 0.5), (100, 100), (1.5, 0.1), (float("nan"), 0.1)])
 def test_impossible_sizes(dev, test):
     with pytest.raises(UsageError):
         split_manifest(speakers(20, 5), dev=dev, test=test)

@@ -16,9 +16,7 @@ from asr_headroom.data.validate import HeaderCache, check_text, check_utterance,
 
 
 def findings(utterance: Utterance, *, deep: bool = False) -> list[tuple[str, bool]]:
-    return [
-        (finding.kind, finding.fatal) for finding in check_utterance(utterance, HeaderCache(), deep=deep)[0]
-    ]
+    return [(finding.kind, finding.fatal) for finding in check_utterance(utterance, HeaderCache(), deep=deep)[0]]
 
 
 def spoken(path: Path, **values) -> Utterance:
@@ -84,9 +82,7 @@ def test_odd_characters_are_named(text, named):
     assert not finding.fatal
 
 
-@pytest.mark.parametrize(
-    "text", ["L’été, c'est “ici” — non ?", "你好，世界。", "می‌خواهم", "क्‍ष", "", "Straße 7½ €"]
-)
+@pytest.mark.parametrize("text", ["L’été, c'est “ici” — non ?", "你好，世界。", "می‌خواهم", "क्‍ष", "", "Straße 7½ €"])
 def test_ordinary_characters_pass(text):
     assert list(check_text(text)) == []
 
@@ -206,9 +202,7 @@ print(rows, report.num_usable, read, checked, resource.getrusage(resource.RUSAGE
 
 @pytest.mark.slow
 def test_a_hundred_thousand_rows_stay_small(corpus, write_rows):
-    rows = (
-        {"id": str(i), "audio": "a.wav", "text": f"phrase numéro {i}", "speaker": "s"} for i in range(100_000)
-    )
+    rows = ({"id": str(i), "audio": "a.wav", "text": f"phrase numéro {i}", "speaker": "s"} for i in range(100_000))
     path = write_rows(corpus / "m.jsonl", *rows)
     command = [sys.executable, "-c", _MEASURE, str(path)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

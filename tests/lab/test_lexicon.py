@@ -29,10 +29,7 @@ def test_normalising_changes_nothing_so_no_error_is_one_of_format(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_sentence_is_in_two_splits(language):
     random = Random(1)
-    texts = {
-        split: {make_sentence(language, random, split) for _ in range(300)}
-        for split in ("train", "dev", "test")
-    }
+    texts = {split: {make_sentence(language, random, split) for _ in range(300)} for split in ("train", "dev", "test")}
     assert not texts["train"] & texts["test"]
     assert not texts["train"] & texts["dev"]
     assert not texts["dev"] & texts["test"]

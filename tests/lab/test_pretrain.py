@@ -88,9 +88,7 @@ def test_buckets_hold_every_utterance_once_and_similar_lengths_together():
     assert {id(s) for batch in batches for s in batch} == {id(s) for s in sentences}
     spread = np.mean([np.ptp([s.duration for s in batch]) for batch in batches])
     assert spread < 0.3
-    assert [len(b[0].samples) for b in batches] != [
-        len(b[0].samples) for b in bucket(sentences, config, pool=1)
-    ]
+    assert [len(b[0].samples) for b in batches] != [len(b[0].samples) for b in bucket(sentences, config, pool=1)]
 
 
 def test_windows_hold_their_batch_and_are_sometimes_full():

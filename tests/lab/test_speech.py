@@ -39,9 +39,7 @@ def test_what_a_recipe_promises_holds():
     assert {split_of_text(s.text) for s in sentences} == {"test"}
     assert {s.voice for s in sentences} <= set(VOICES["test"])
     assert max(s.duration for s in sentences) <= 2.5
-    assert all(
-        s.samples.dtype == np.int16 and 0.25 < np.abs(s.samples).max() / 32767 < 0.95 for s in sentences
-    )
+    assert all(s.samples.dtype == np.int16 and 0.25 < np.abs(s.samples).max() / 32767 < 0.95 for s in sentences)
     for sentence in sentences:
         onsets = [event.onset for event in sentence.events if event.name.strip("_:|")]
         assert min(onsets) >= -0.1

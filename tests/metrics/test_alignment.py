@@ -14,9 +14,7 @@ def brute_force_cost(reference, hypothesis):
     def cost(i, j):
         if i == len(reference) or j == len(hypothesis):
             return len(reference) - i + len(hypothesis) - j
-        return min(
-            cost(i + 1, j + 1) + (reference[i] != hypothesis[j]), cost(i + 1, j) + 1, cost(i, j + 1) + 1
-        )
+        return min(cost(i + 1, j + 1) + (reference[i] != hypothesis[j]), cost(i + 1, j) + 1, cost(i, j + 1) + 1)
 
     return cost(0, 0)
 
@@ -30,9 +28,7 @@ def test_alignment_is_minimal_and_spells_both_texts(reference, hypothesis):
     blocks = align(reference, hypothesis)
     assert [b.reference for b in blocks if b.reference is not None] == reference
     assert [b.hypothesis for b in blocks if b.hypothesis is not None] == hypothesis
-    assert sum(b.operation != "equal" for b in blocks) == brute_force_cost(
-        tuple(reference), tuple(hypothesis)
-    )
+    assert sum(b.operation != "equal" for b in blocks) == brute_force_cost(tuple(reference), tuple(hypothesis))
     for operation, left, right in blocks:
         assert (left is None) == (operation == "insert")
         assert (right is None) == (operation == "delete")

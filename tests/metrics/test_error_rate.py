@@ -28,9 +28,7 @@ def test_rates_agree_with_jiwer(seed):
     assert total.error_rate == pytest.approx(other.wer, abs=1e-12)
     assert total.match_error_rate == pytest.approx(other.mer, abs=1e-12)
     assert total.errors == other.substitutions + other.deletions + other.insertions
-    characters = ErrorCounts.total(
-        count_errors(list(r), list(h)) for r, h in zip(references, hypotheses, strict=True)
-    )
+    characters = ErrorCounts.total(count_errors(list(r), list(h)) for r, h in zip(references, hypotheses, strict=True))
     assert characters.error_rate == pytest.approx(jiwer.cer(references, hypotheses), abs=1e-12)
 
 
@@ -42,11 +40,7 @@ def test_counts_add_and_rates_are_pooled(a, b):
     assert both.errors == a.errors + b.errors
     assert both.reference_length == a.reference_length + b.reference_length
     if a.reference_length and b.reference_length:
-        assert (
-            min(a.error_rate, b.error_rate) - 1e-12
-            <= both.error_rate
-            <= max(a.error_rate, b.error_rate) + 1e-12
-        )
+        assert min(a.error_rate, b.error_rate) - 1e-12 <= both.error_rate <= max(a.error_rate, b.error_rate) + 1e-12
 
 
 @settings(max_examples=200, deadline=None)

@@ -224,8 +224,7 @@ def test_the_detectable_effect_is_detected_four_times_in_five():
         for _ in range(20)
     ])  # fmt: skip
     verdicts = [
-        compare_systems(counts(0.3), counts(0.3 - effect), clustering, resamples=500).verdict
-        for _ in range(300)
+        compare_systems(counts(0.3), counts(0.3 - effect), clustering, resamples=500).verdict for _ in range(300)
     ]
     assert verdicts.count("better") / 300 == pytest.approx(0.8, abs=0.08)
     assert verdicts.count("worse") == 0
@@ -237,8 +236,7 @@ def test_no_difference_is_called_one_about_once_in_twenty():
     false = 0
     for _ in range(300):
         base, system = (
-            [ErrorCounts(hits=9 - int(e), substitutions=int(e)) for e in generator.binomial(9, 0.2, 100)]
-            for _ in "ab"
+            [ErrorCounts(hits=9 - int(e), substitutions=int(e)) for e in generator.binomial(9, 0.2, 100)] for _ in "ab"
         )
         false += compare_systems(base, system, clustering, resamples=500).verdict != "cannot tell"
     assert false / 300 == pytest.approx(0.05, abs=0.035)

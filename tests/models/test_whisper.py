@@ -35,7 +35,9 @@ def test_decoder_input_is_the_models_own_generation_prompt_then_the_target(multi
     options = {"language": "en", "task": "transcribe"} if multilingual else {}
     features = torch.zeros(1, 80, 300)
     generated = model.module.generate(features, max_new_tokens=1, force_unique_generate_call=True, **options)[0]
-    prompt = [token for token in generated.tolist() if token in tokenizer.added_tokens_decoder][: 4 if multilingual else 2]
+    prompt = [token for token in generated.tolist() if token in tokenizer.added_tokens_decoder][
+        : 4 if multilingual else 2
+    ]
     assert model.prompt_ids("en") == prompt
     names = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]
     if not multilingual:
@@ -139,12 +141,20 @@ def test_fitted_window_equals_a_model_built_with_that_window():
     weights[positions] = weights[positions][:50]
     built.module.load_state_dict(weights)
     utterance = tone_utterance("abcd")  # exactly 1 s
-    torch.testing.assert_close(fitted.loss(fitted.collate([utterance])).nats, built.loss(built.collate([utterance])).nats)
+    torch.testing.assert_close(
+        fitted.loss(fitted.collate([utterance])).nats, built.loss(built.collate([utterance])).nats
+    )
 
 
 def test_window_depends_on_the_recording_alone():
     model = tiny_whisper(window="fit", window_seconds=3)
-    assert [model.batch_key(tone_utterance("a" * n)) for n in (1, 4, 5, 9, 12)] == [16_000, 16_000, 32_000, 48_000, 48_000]
+    assert [model.batch_key(tone_utterance("a" * n)) for n in (1, 4, 5, 9, 12)] == [
+        16_000,
+        16_000,
+        32_000,
+        48_000,
+        48_000,
+    ]
     assert model.collate([tone_utterance("abcde")]).inputs["waveforms"].shape == (1, 32_000)
     assert tiny_whisper(window="full").batch_key(tone_utterance("a")) == 48_000
 

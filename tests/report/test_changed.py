@@ -44,9 +44,7 @@ def test_every_comparison_is_listed_and_a_long_list_is_cut(base, tuned):
 
 def test_a_recording_shown_twice_is_embedded_once(base, tuned, recordings):
     def with_audio(results):
-        rows = [
-            dataclasses.replace(p, audio=str(a)) for p, a in zip(results.predictions, recordings, strict=True)
-        ]
+        rows = [dataclasses.replace(p, audio=str(a)) for p, a in zip(results.predictions, recordings, strict=True)]
         return dataclasses.replace(results, predictions=rows)
 
     second = dataclasses.replace(tuned, run=dataclasses.replace(tuned.run, name="second"))

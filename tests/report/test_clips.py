@@ -30,9 +30,7 @@ def test_a_clip_is_16_khz_mono_and_sounds_the_same(recordings):
 def test_a_clip_is_only_its_segment(tmp_path):
     time = np.arange(16_000) / 16_000
     path = tmp_path / "two.wav"
-    soundfile.write(
-        path, np.concatenate([np.sin(600 * np.pi * time), np.sin(1600 * np.pi * time)]) * 0.3, 16_000
-    )
+    soundfile.write(path, np.concatenate([np.sin(600 * np.pi * time), np.sin(1600 * np.pi * time)]) * 0.3, 16_000)
     samples, rate = decode(encode_clip(Recording(path, 1.0, 2.0)))
     assert dominant_frequency(samples, rate) == pytest.approx(800, abs=5)
     assert len(samples) / rate == pytest.approx(1.0, abs=0.15)

@@ -43,9 +43,7 @@ def test_names_do_not_cover_each_other(base):
     runs = [
         dataclasses.replace(
             base,
-            run=dataclasses.replace(
-                base.run, name=f"system {i}", model={"parameters": 1_000_000 + 40_000 * i}
-            ),
+            run=dataclasses.replace(base.run, name=f"system {i}", model={"parameters": 1_000_000 + 40_000 * i}),
         )
         for i in range(8)
     ]
@@ -78,9 +76,7 @@ def test_one_outlier_does_not_squeeze_the_rest(base, tuned):
         predictions=[dataclasses.replace(p, hypothesis="x " * 60) for p in base.predictions],
     )
     failed = dataclasses.replace(failed, run=dataclasses.replace(failed.run, normalizer={"id": "fr"}))
-    slightly = [
-        dataclasses.replace(tuned, run=dataclasses.replace(tuned.run, name=f"t{i}")) for i in range(3)
-    ]
+    slightly = [dataclasses.replace(tuned, run=dataclasses.replace(tuned.run, name=f"t{i}")) for i in range(3)]
     svg = difference_figure(build_tables([base, *slightly, failed])).svg()
     assert any("compressed beyond" in text for text in texts_of(svg) if text)
 
@@ -121,9 +117,7 @@ def test_files_on_request(tables, tmp_path):
 
 
 def test_all_rates_zero_still_draws(bigger):
-    perfect = [
-        dataclasses.replace(bigger, run=dataclasses.replace(bigger.run, name=name)) for name in ("a", "b")
-    ]
+    perfect = [dataclasses.replace(bigger, run=dataclasses.replace(bigger.run, name=name)) for name in ("a", "b")]
     (table,) = build_tables(perfect)
     assert "a" in texts_of(frontier_figure(table).svg())
     assert "0.00  cannot tell" in texts_of(difference_figure([table]).svg())

@@ -68,18 +68,14 @@ def test_page_is_self_contained(base, tuned, recordings):
 
 
 def with_audio(results, recordings):
-    rows = [
-        dataclasses.replace(p, audio=str(a)) for p, a in zip(results.predictions, recordings, strict=True)
-    ]
+    rows = [dataclasses.replace(p, audio=str(a)) for p, a in zip(results.predictions, recordings, strict=True)]
     return dataclasses.replace(results, predictions=rows)
 
 
 def test_everything_foreign_is_escaped(base, tuned):
     evil = '<script>alert("1")</script><img src=x onerror=alert(1)>\'"&'
     rows = [
-        dataclasses.replace(
-            p, id=f"{p.id}{evil}", reference=p.reference + evil, hypothesis=h + evil, speaker=evil
-        )
+        dataclasses.replace(p, id=f"{p.id}{evil}", reference=p.reference + evil, hypothesis=h + evil, speaker=evil)
         for p, h in zip(base.predictions, ["", "x"] * 20, strict=True)
     ]
     other = [dataclasses.replace(row, hypothesis=row.reference) for row in rows]
@@ -146,8 +142,7 @@ def test_ledger_provenance_and_notes(base, tuned):
     assert "revision f00" in text
     assert "seed 42" in text
     assert (
-        "Warning: the two were decoded differently (decoding hash unknown and abc123; window None and fitted)"
-        in text
+        "Warning: the two were decoded differently (decoding hash unknown and abc123; window None and fitted)" in text
     )
     assert "They cover new utterances by the same mix of speakers." in text
     assert "window fitted" in text
@@ -176,9 +171,7 @@ def test_characters_are_not_spaced_in_chinese():
     base = make_results(
         [("今天天气很好", "今天天汽很好")] * 1 + [(f"你好{i}", "你") for i in range(9)], normalizer_id="zh"
     )
-    system = make_results(
-        [(p.reference, p.reference) for p in base.predictions], name="s", normalizer_id="zh"
-    )
+    system = make_results([(p.reference, p.reference) for p in base.predictions], name="s", normalizer_id="zh")
     html = build_page([base, system], title="x")
     assert '今天天<ins title="instead of: 气">汽</ins>很好' in html
 

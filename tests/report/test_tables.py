@@ -67,9 +67,7 @@ def test_runs_of_one_name_are_told_apart(base):
 
 
 def test_mixed_normalisers_share_one_and_say_so(base):
-    other = make_results(
-        [(p.reference, p.hypothesis) for p in base.predictions], name="b", normalizer_id="study-fr"
-    )
+    other = make_results([(p.reference, p.hypothesis) for p in base.predictions], name="b", normalizer_id="study-fr")
     (table,) = build_tables([base, other])
     assert table.normalizer.id == "fr"
     assert "different normalizers (fr, study-fr); all are shown under fr" in table.notes[0]
@@ -90,9 +88,7 @@ def test_holm_by_hand_and_never_below_raw():
     values = [random.Random(1).random() for _ in range(9)]
     adjusted = holm_adjusted(values)
     assert all(a >= v for a, v in zip(adjusted, values, strict=True))
-    assert sorted(range(9), key=values.__getitem__) == sorted(
-        range(9), key=lambda i: (adjusted[i], values[i])
-    )
+    assert sorted(range(9), key=values.__getitem__) == sorted(range(9), key=lambda i: (adjusted[i], values[i]))
 
 
 def test_holm_counts_the_comparisons_of_all_tables(base, tuned):

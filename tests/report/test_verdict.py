@@ -40,12 +40,8 @@ def test_open_line_says_what_it_would_take(base):
     pair = compare_results(base, make_results(texts, name="other"))
     needed = utterances_to_ask_for(pair.comparison)
     assert needed > 0
-    assert verdict_line(pair).startswith(
-        f"cannot tell; you would need about {needed:,} more utterances to settle"
-    )
-    assert verdict_headline(pair).startswith(
-        f"Cannot tell other from base; you would need about {needed:,} more"
-    )
+    assert verdict_line(pair).startswith(f"cannot tell; you would need about {needed:,} more utterances to settle")
+    assert verdict_headline(pair).startswith(f"Cannot tell other from base; you would need about {needed:,} more")
 
 
 def test_identical_systems_need_nothing_more(base):
@@ -70,9 +66,7 @@ def test_a_handful_of_utterances_is_called_too_few(number):
 def test_a_single_utterance_has_no_interval():
     pair = compare_results(make_results([("un", "x")]), make_results([("un", "un")]))
     plain = comparison_json(pair)
-    assert (
-        plain["ci_low"] is plain["ci_high"] is plain["p_value"] is plain["minimal_detectable_effect"] is None
-    )
+    assert plain["ci_low"] is plain["ci_high"] is plain["p_value"] is plain["minimal_detectable_effect"] is None
     assert "a single cluster has no interval" in verdict_line(pair)
     assert score_json(score_results(make_results([("un", "x")])))["ci_low"] is None
 
@@ -88,9 +82,7 @@ def test_facts_name_population_clusters_and_detectable_effect(base, tuned):
     assert facts["base"] == "5.56 % WER  base"
     assert facts["tested on"] == "40 utterances in 40 clusters (by utterance)"
     assert facts["holds for"] == "new utterances by the same mix of speakers"
-    assert facts["detectable"].endswith(
-        "points is the smallest true difference that this test would show (80 % power)"
-    )
+    assert facts["detectable"].endswith("points is the smallest true difference that this test would show (80 % power)")
     assert "−75.00 % relative" in facts["difference"]
 
 

@@ -154,9 +154,7 @@ def damage_predictions(directory, content):
     (directory / "predictions.jsonl").write_bytes(content)
 
 
-GOOD_LINE = (
-    b'{"id": "u1", "reference": "a", "hypothesis": "a", "words": [1,0,0,0], "characters": [1,0,0,0]}\n'
-)
+GOOD_LINE = b'{"id": "u1", "reference": "a", "hypothesis": "a", "words": [1,0,0,0], "characters": [1,0,0,0]}\n'
 
 
 @pytest.mark.parametrize(
@@ -234,17 +232,13 @@ def test_pairing_refuses_other_references_even_when_told():
     base = make_results(TEXTS, name="base")
     other = make_results([("un chat gris", "un chat"), *TEXTS[1:]], name="other")
     for intersect in (False, True):
-        with pytest.raises(
-            ResultsError, match="utterance 'u0000' has two references: 'un chat noir' in 'base'"
-        ):
+        with pytest.raises(ResultsError, match="utterance 'u0000' has two references: 'un chat noir' in 'base'"):
             pair_results(base, other, intersect=intersect)
 
 
 def test_pairing_refuses_tests_that_share_nothing():
     base = make_results(TEXTS)
-    other = dataclasses.replace(
-        base, predictions=[dataclasses.replace(p, id="x" + p.id) for p in base.predictions]
-    )
+    other = dataclasses.replace(base, predictions=[dataclasses.replace(p, id="x" + p.id) for p in base.predictions])
     for intersect in (False, True):
         with pytest.raises(ResultsError, match="share no utterance id"):
             pair_results(base, other, intersect=intersect)

@@ -30,9 +30,7 @@ def test_corrected_profiles_are_idempotent(normalizer_id, text):
 
 
 @pytest.mark.parametrize("normalizer_id", CORRECTED)
-@pytest.mark.parametrize(
-    "text", ["''a", "a''", "' 'a", "'' ''", "«'»x", "薴", "A\u00b4", "a\u200d\u0301", "œ\u0300"]
-)
+@pytest.mark.parametrize("text", ["''a", "a''", "' 'a", "'' ''", "«'»x", "薴", "A\u00b4", "a\u200d\u0301", "œ\u0300"])
 def test_corrected_profiles_are_idempotent_where_it_is_hard(normalizer_id, text):
     normalizer = get_normalizer(normalizer_id)
     assert normalizer(normalizer(text)) == normalizer(text)

@@ -21,7 +21,9 @@ def test_max_steps_wins_over_epochs():
 @pytest.mark.parametrize("seconds", [100, 600, 3600, 86_400])
 def test_a_budget_is_kept_and_evaluations_take_at_most_a_quarter(seconds):
     config = TrainConfig(num_train_epochs=1e6)
-    plan = make_plan(config, batch_size=16, steps_per_epoch=40, seconds_left=seconds, step_seconds=2.0, eval_seconds=9.0)
+    plan = make_plan(
+        config, batch_size=16, steps_per_epoch=40, seconds_left=seconds, step_seconds=2.0, eval_seconds=9.0
+    )
     evaluations = -(-plan.total_steps // plan.eval_steps)
     assert plan.total_steps * 2.0 + evaluations * 9.0 <= seconds
     assert plan.total_steps * 2.0 + evaluations * 9.0 >= 0.8 * seconds

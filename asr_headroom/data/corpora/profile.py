@@ -80,9 +80,7 @@ def subsample(rows: Sequence[T], size: int, seed: int = SUBSAMPLE_SEED) -> list[
     return [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:size]]
 
 
-def load(
-    profile: Profile, split: str, root: str | Path | None = None, language: str | None = None
-) -> Manifest:
+def load(profile: Profile, split: str, root: str | Path | None = None, language: str | None = None) -> Manifest:
     """One split of a profile as the study used it.
 
     Rows that the filter leaves out are fatal problems (``is_filtered``) that name the filter; rows that the
@@ -100,8 +98,7 @@ def load(
     known = [*profile.splits, _DEV100]
     if split not in known:
         raise DataError(
-            f"{profile.name}@{split}: unknown split{did_you_mean(split, known)} "
-            f"(there are: {', '.join(known)})"
+            f"{profile.name}@{split}: unknown split{did_you_mean(split, known)} (there are: {', '.join(known)})"
         )
     part = "dev" if split == _DEV100 else split
     name = f"{profile.name}@{split}"
@@ -122,9 +119,7 @@ def _source(profile: Profile, part: str, root: str | Path | None) -> DatasetSour
         return DatasetSource(profile.hub_id, profile.config, split)
     path = Path(root).expanduser()
     if not path.exists():
-        raise DataError(
-            f"{path}: no such file or folder; give the data of {profile.name}, or let the hub provide it"
-        )
+        raise DataError(f"{path}: no such file or folder; give the data of {profile.name}, or let the hub provide it")
     if profile.config and (path / profile.config).is_dir():
         path = path / profile.config
     return DatasetSource(str(path), split=split, is_local=True)
@@ -150,7 +145,5 @@ def _size_note(profile: Profile, part: str, num_kept: int) -> list[Problem]:
     expected = profile.filtered_sizes.get(part)
     if expected is None or expected == num_kept:
         return []
-    message = (
-        f"{num_kept} rows after the filter where the study had {expected}; this is not the study's exact set"
-    )
+    message = f"{num_kept} rows after the filter where the study had {expected}; this is not the study's exact set"
     return [Problem(f"{profile.name}@{part}", message, fatal=False)]

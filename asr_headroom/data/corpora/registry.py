@@ -15,16 +15,12 @@ __all__ = ["PROFILES", "load_profile"]
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (CV21_ZH, FLEURS_FR)}
 
 
-def load_profile(
-    name: str, split: str, root: str | Path | None = None, *, language: str | None = None
-) -> Manifest:
+def load_profile(name: str, split: str, root: str | Path | None = None, *, language: str | None = None) -> Manifest:
     """One split of a profile; see :func:`asr_headroom.data.corpora.profile.load`.
 
     Raises:
         DataError: unknown profile or split, or the corpus cannot be loaded.
     """
     if name not in PROFILES:
-        raise DataError(
-            f"unknown profile '{name}'{did_you_mean(name, PROFILES)} (there are: {', '.join(PROFILES)})"
-        )
+        raise DataError(f"unknown profile '{name}'{did_you_mean(name, PROFILES)} (there are: {', '.join(PROFILES)})")
     return load(PROFILES[name], split, root, language)

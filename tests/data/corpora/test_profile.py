@@ -98,9 +98,7 @@ def test_cut_audio_is_a_problem_of_its_row(tmp_path, make_data_set):
     )
     cells = rows[:]["audio"]
     cells[1]["bytes"] = cells[1]["bytes"][:1000]
-    datasets.Dataset.from_dict({"sentence": rows[:]["sentence"], "audio": cells}).to_parquet(
-        tmp_path / "y.parquet"
-    )
+    datasets.Dataset.from_dict({"sentence": rows[:]["sentence"], "audio": cells}).to_parquet(tmp_path / "y.parquet")
     manifest = load_profile("cv21-zh", "test", root=tmp_path / "y.parquet")
     assert [u.text for u in manifest] == ["你好"]
     assert "truncated" in manifest.problems[0].message
@@ -127,8 +125,6 @@ def test_a_root_that_is_not_there(tmp_path):
 def test_sources_name_profiles(monkeypatch, fleurs):
     from asr_headroom.data.corpora import registry
 
-    monkeypatch.setattr(
-        registry, "load", lambda profile, split, _, language: load(profile, split, fleurs, language)
-    )
+    monkeypatch.setattr(registry, "load", lambda profile, split, _, language: load(profile, split, fleurs, language))
     manifest = read_manifest("fleurs-fr@test", limit=1)
     assert [u.text for u in manifest] == ["le chat"]
