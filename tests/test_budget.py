@@ -62,7 +62,12 @@ def test_nested_stages_are_not_counted_twice():
 def test_a_stage_that_fails_is_booked_too():
     clock = Clock()
     ledger = Ledger(clock=clock)
-    with pytest.raises(RuntimeError), ledger.stage("train"):
-        clock.now += 60
-        raise RuntimeError
+
+    def failing_stage():
+        with ledger.stage("train"):
+            clock.now += 60
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing_stage()
     assert ledger.minutes == {"train": 1.0}

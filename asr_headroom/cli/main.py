@@ -69,7 +69,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "`asr-headroom COMMAND --help` shows its flags. New here? `asr-headroom lab` tells the whole story offline.",
+            "`asr-headroom COMMAND --help` shows its flags. New? `asr-headroom lab` tells the whole story offline.",
         ]
     )
 

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import types
 import typing
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import yaml
@@ -20,16 +21,21 @@ __all__ = ["add_config_arguments", "config_from_arguments", "print_settings"]
 C = TypeVar("C")
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, config_type: type) -> None:
+def add_config_arguments(
+    parser: argparse.ArgumentParser, config_type: type, *, positional: Collection[str] = ()
+) -> None:
     """Adds a flag for each plain field, ``--config`` and ``--set``. Nested configs are reached by ``--set``.
 
     Args:
         parser: to add to.
         config_type: a config dataclass.
+        positional: fields that the caller takes as positional arguments instead.
     """
     hints = typing.get_type_hints(config_type)
     descriptions = field_descriptions(config_type)
     for spec in sorted(dataclasses.fields(config_type), key=lambda f: f.default is not dataclasses.MISSING):
+        if spec.name in positional:
+            continue
         hint = _without_none(hints[spec.name])
         required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
         text = descriptions.get(spec.name, "")

@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ["TrainingOrder", "plan_batches", "split_batch"]
 
 _POOL_BATCHES = 50
-"""Training batches whose utterances are sorted by length together: large enough to pad little, small against an epoch."""
+"""Batches whose utterances are sorted by length together: large enough to pad little, small against an epoch."""
 
 
 def plan_batches(durations: Sequence[float], keys: Sequence[Hashable], batch_size: int) -> list[list[int]]:

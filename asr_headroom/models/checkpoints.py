@@ -14,9 +14,15 @@ from torch import nn
 
 from asr_headroom.errors import ModelError
 
-__all__ = ["load_adapter", "load_pretrained", "read_adapter_base"]
+__all__ = ["base_module", "load_adapter", "load_pretrained", "read_adapter_base"]
 
 _ADAPTER_FILE = "adapter_config.json"
+_REPORTED = ("missing_keys", "unexpected_keys", "mismatched_keys")
+
+
+def base_module(module: nn.Module) -> Any:
+    """The model itself: what is inside a PEFT model, or the module as it is."""
+    return module.get_base_model() if hasattr(module, "get_base_model") else module  # type: ignore[operator]
 
 
 def load_pretrained(from_pretrained: Callable[..., Any], source: str, *, weights: bool = False, **options: Any) -> Any:
@@ -41,10 +47,7 @@ def load_pretrained(from_pretrained: Callable[..., Any], source: str, *, weights
             f"cannot load '{source}': {reason[:300]} ({type(error).__name__}); "
             "give a hub id, or a folder written by save_pretrained"
         ) from error
-    wrong = {
-        kind: sorted(map(str, report.get(kind) or ()))
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
-    }
+    wrong = {name: sorted(map(str, report.get(name) or ())) for name in _REPORTED}
     if any(wrong.values()):
         listing = "; ".join(
             f"{len(keys)} {kind.removesuffix('_keys')} ({', '.join(keys[:3])}{' …' if len(keys) > 3 else ''})"
@@ -52,7 +55,8 @@ def load_pretrained(from_pretrained: Callable[..., Any], source: str, *, weights
             if keys
         )
         raise ModelError(
-            f"the weights in '{source}' are not those of its config: {listing}; the file is incomplete or of another model"
+            f"the weights in '{source}' are not those of its config: {listing}; "
+            "the file is incomplete or of another model"
         )
     return module
 

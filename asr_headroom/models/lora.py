@@ -74,7 +74,7 @@ def attach_lora(model: T, config: LoraConfig, *, seed: int = 0) -> T:
     def wrap(module: nn.Module) -> nn.Module:
         torch.manual_seed(seed)
         try:
-            return peft.get_peft_model(module, settings)  # type: ignore[arg-type]
+            return peft.get_peft_model(module, settings)
         except ValueError as error:
             raise ModelError(f"LoRA cannot be attached to '{model.card.model_id}': {error}") from error
 
@@ -94,6 +94,6 @@ def merge_lora(model: T) -> T:
             raise ModelError(f"'{model.card.model_id}' has no low-rank update to merge")
         if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters()):
             raise ModelError("merging in half precision loses most of an update; load the base with dtype float32")
-        return module.merge_and_unload()
+        return module.merge_and_unload()  # type: ignore[operator]
 
     return model.with_module(merge)  # type: ignore[return-value]

@@ -65,6 +65,7 @@ def _detect_family(model_id: str) -> str:
     model_type = config.get("model_type")
     if model_type not in _FAMILY_OF_MODEL_TYPE:
         raise ModelError(
-            f"'{model_id}' is of type {model_type!r}, which no family here reads (there are: {', '.join(family_names())})"
+            f"'{model_id}' is of type {model_type!r}, which no family here reads "
+            f"(there are: {', '.join(family_names())})"
         )
     return _FAMILY_OF_MODEL_TYPE[model_type]

@@ -37,7 +37,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from asr_headroom.audio.features import log_mel
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import DataError, ModelError, did_you_mean
-from asr_headroom.models.checkpoints import load_adapter, load_pretrained, read_adapter_base
+from asr_headroom.models.checkpoints import base_module, load_adapter, load_pretrained, read_adapter_base
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard
 from asr_headroom.models.protocols import Batch, LossSum, ModelCard
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
@@ -100,17 +100,17 @@ class Whisper:
         self.module = module
         self.processor = processor
         self.window: Window = window
-        self._core: WhisperForConditionalGeneration = (
-            module.get_base_model() if hasattr(module, "get_base_model") else module  # type: ignore[operator]
-        )
+        # Any: transformers attaches half of what is used here at run time, where no type checker sees it.
+        self._core: Any = base_module(module)
         features = processor.feature_extractor
+        self._window_seconds: float = features.n_samples / features.sampling_rate
         self._mel_filters = torch.from_numpy(np.asarray(features.mel_filters)).float()
         self._language_ids = self._languages()
         self.card = ModelCard(
             model_id=model_id,
             family="whisper",
             sampling_rate=features.sampling_rate,
-            max_duration=features.n_samples / features.sampling_rate,
+            max_duration=self._window_seconds,
             languages=tuple(self._language_ids) if self._multilingual else ("en",),
             parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
             lora_targets=("q_proj", "k_proj", "v_proj", "out_proj"),
@@ -147,8 +147,8 @@ class Whisper:
     def check_target(self, utterance: Utterance) -> str | None:
         """Why this utterance cannot be trained on, or None."""
         duration = utterance.measured_duration()
-        if duration > self.card.max_duration:
-            return f"lasts {duration:.2f} s, beyond the model's {self.card.max_duration:.0f} s"
+        if duration > self._window_seconds:
+            return f"lasts {duration:.2f} s, beyond the model's {self._window_seconds:.0f} s"
         language = utterance.language
         tokens = len(self.prompt_ids(language)) + len(self.target_ids(utterance.text, language))
         limit = self._core.config.max_target_positions
@@ -289,13 +289,14 @@ class Whisper:
     def _language_id(self, language: str | None) -> int:
         if language is None:
             raise ModelError(
-                "this Whisper is multilingual and was told no language; put a language into the manifest or give --language"
+                "this Whisper is multilingual and was told no language; "
+                "put a language into the manifest or give --language"
             )
         subtag = primary_subtag(language)
         if subtag not in self._language_ids:
             raise ModelError(
-                f"Whisper '{self.card.model_id}' has no language '{language}'{did_you_mean(subtag, self._language_ids)} "
-                f"(it has: {', '.join(self._language_ids)})"
+                f"Whisper '{self.card.model_id}' has no language '{language}'"
+                f"{did_you_mean(subtag, self._language_ids)} (it has: {', '.join(self._language_ids)})"
             )
         return self._language_ids[subtag]
 
@@ -305,7 +306,7 @@ class Whisper:
         if len(samples) > limit:
             raise DataError(
                 f"utterance '{utterance.id}' lasts {len(samples) / self.card.sampling_rate:.2f} s, beyond the "
-                f"{self.card.max_duration:.0f} s that '{self.card.model_id}' hears at once; cut it or leave it out"
+                f"{self._window_seconds:.0f} s that '{self.card.model_id}' hears at once; cut it or leave it out"
             )
         return samples
 

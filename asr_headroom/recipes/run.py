@@ -132,7 +132,7 @@ def run_recipe(
         mark = output / ".done" / f"{step.name}.json"
         kind = STEP_KINDS[step.verb]
         settings = _resolve(step.settings, folders)
-        config = from_mapping(kind.config_type, {**settings, "output": str(folders[step.name])}, where=step.name)
+        config: Any = from_mapping(kind.config_type, {**settings, "output": str(folders[step.name])}, where=step.name)
         if mark.is_file():
             logger.info("[%d/%d] %s: done before", number, len(recipe.steps), step.name)
             kind.repeat(config, say)
@@ -208,7 +208,8 @@ def _refuse_changed_steps(recipe: Recipe, output: Path) -> None:
             changed.append(step.name)
     if changed:
         raise ConfigError(
-            f"{output}: was run with other settings of {', '.join(changed)}; choose another --output or delete that folder"
+            f"{output}: was run with other settings of {', '.join(changed)}; "
+            "choose another --output or delete that folder"
         )
 
 

@@ -26,7 +26,13 @@ class ReportConfig:
     """Run directories, or folders that hold them; the base first."""
 
     output: str
-    """The page, ending in .html; or a folder, which gets index.html, the tables and the plots."""
+    """The page, ending in .html; or a folder, which gets index.html, tables.md, tables.json and the plots."""
+
+    tables: str | None = None
+    """Also write the tables to this file, .md or .json."""
+
+    figures: str | None = None
+    """Also write the plots to this folder, as SVG, PNG and CSV."""
 
     title: str = "What fine-tuning bought"
     """Of the page."""
@@ -49,6 +55,8 @@ class ReportConfig:
             problems.append("report needs at least one run directory")
         if self.max_clips < 0:
             problems.append(f"max_clips is {self.max_clips}; it must be at least 0")
+        if self.tables and Path(self.tables).suffix not in (".md", ".json"):
+            problems.append(f"tables is {self.tables}; the name must end in .md or .json")
         if self.output.endswith(".html") and Path(self.output).is_dir():
             problems.append(f"output {self.output} is a directory; give the name of a file, or another folder")
         if problems:
@@ -88,16 +96,18 @@ def report(config: ReportConfig) -> Written:
     page = render_page(tables, title=config.title, max_clips=config.max_clips)
     target = Path(config.output)
     is_page = target.suffix == ".html"
-    folder, page_path = (target.parent, target) if is_page else (target, target / "index.html")
-    texts = {page_path: page.html}
-    if not is_page:
-        texts[folder / "tables.md"] = to_markdown(tables)
-        texts[folder / "tables.json"] = json.dumps(to_json(tables), ensure_ascii=False, indent=1) + "\n"
+    page_path = target if is_page else target / "index.html"
+    table_paths = [target / "tables.md", target / "tables.json"] if not is_page else []
+    figures = None if is_page else target
+    if config.tables:
+        table_paths = [Path(config.tables)]
+    if config.figures:
+        figures = Path(config.figures)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
+        for path, text in [(page_path, page.html), *((path, _table_text(tables, path)) for path in table_paths)]:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
-        files = [*texts, *([] if is_page else save_figures(tables, folder))]
+        files = [page_path, *table_paths, *(save_figures(tables, figures) if figures else ())]
     except OSError as error:
         raise ResultsError(
             f"{target}: cannot be written ({error.strerror or error}); check --output and the disk"
@@ -105,13 +115,19 @@ def report(config: ReportConfig) -> Written:
     return Written(page_path=page_path, page=page, tables=tables, files=files)
 
 
+def _table_text(tables: Sequence[TestTable], path: Path) -> str:
+    if path.suffix == ".md":
+        return to_markdown(tables)
+    return json.dumps(to_json(tables), ensure_ascii=False, indent=1) + "\n"
+
+
 def find_runs(folder: str | Path) -> list[Path]:
     """Run directories at or below a folder, sorted.
 
     Raises:
-        ConfigError: there is none.
+        ResultsError: there is none.
     """
     runs = sorted(path.parent for path in Path(folder).rglob("run.json"))
     if not runs:
-        raise ConfigError(f"{folder}: holds no run; give a run directory, or a folder that `asr-headroom bench` wrote")
+        raise ResultsError(f"{folder}: holds no run; give a run directory, or a folder that `asr-headroom bench` wrote")
     return runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tokenizers import AddedToken
 from tokenizers.pre_tokenizers import ByteLevel
@@ -59,7 +61,7 @@ def tiny_whisper(
     ]
     tokenizer.add_tokens([AddedToken(t, special=True, normalized=False) for t in special], special_tokens=True)
     tokenizer.pad_token = "<|endoftext|>"
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in special}
+    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in special}
     end, start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
     features = WhisperFeatureExtractor(feature_size=mels, chunk_length=window_seconds)
     config = WhisperConfig(

@@ -117,7 +117,7 @@ def load_weights(module: nn.Module, folder: Path) -> None:
         if is_adapter:
             from peft import set_peft_model_state_dict
 
-            unexpected = set_peft_model_state_dict(module, tensors).unexpected_keys
+            unexpected = set_peft_model_state_dict(module, tensors).unexpected_keys  # type: ignore[attr-defined]
             missing: list[str] = []
         else:
             outcome = module.load_state_dict(tensors, strict=False)

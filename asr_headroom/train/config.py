@@ -88,8 +88,8 @@ class TrainConfig:
             "gradient_accumulation_steps",
             "logging_steps",
             "eval_utterances",
+            "dataloader_num_workers",
         )
-        at_least_one += ("dataloader_num_workers",)
         problems += [f"{n} is {getattr(self, n)}; it must be at least 1" for n in at_least_one if getattr(self, n) < 1]
         for name in ("learning_rate", "max_steps", "eval_steps", "num_train_epochs", "max_grad_norm"):
             value = getattr(self, name)

@@ -192,8 +192,8 @@ class Training:
         totals = self._backward(step_batches, device)
         if not math.isfinite(totals["nats"]):
             raise TrainingError(
-                f"step {number + 1}: the loss is {totals['nats']}; lower learning_rate (now {rate:.1e}) or check the data "
-                "with `asr-headroom data validate --deep`"
+                f"step {number + 1}: the loss is {totals['nats']}; lower learning_rate (now {rate:.1e}) "
+                "or check the data with `asr-headroom data validate --deep`"
             )
         norm = accelerator.clip_grad_norm_(self._prepared.parameters(), self.config.max_grad_norm)
         self._optimizer.step()

@@ -58,7 +58,7 @@ def test_tables_and_figures_on_request(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--max-clips", "-1"], "--max-clips is -1"),
+        (["--max-clips", "-1"], "max_clips is -1"),
         (["--tables", "t.csv"], "must end in .md or .json"),
         (["--base", "bas"], "did you mean 'base'"),
         (["--normalizer", "french"], "unknown normalizer 'french'"),
@@ -71,9 +71,16 @@ def test_impossible_flags(runs, tmp_path, flags, message):
     assert not (tmp_path / "p.html").exists()
 
 
-def test_output_must_be_a_file_that_can_be_written(runs, tmp_path):
+def test_output_may_be_a_folder(runs, tmp_path):
+    run(*runs, "--output", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"index.html", "tables.md", "tables.json", "difference.svg"} <= names
+
+
+def test_output_must_be_writable(runs, tmp_path):
+    (tmp_path / "page.html").mkdir()
     with pytest.raises(UsageError, match="is a directory; give the name of a file"):
-        run(*runs, "--output", tmp_path)
+        run(*runs, "--output", tmp_path / "page.html")
     (tmp_path / "file").write_text("x")
     with pytest.raises(ResultsError, match="cannot be written"):
         run(*runs, "--output", tmp_path / "file" / "p.html")
