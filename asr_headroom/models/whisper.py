@@ -49,6 +49,7 @@ Window = Literal["full", "fit"]
 _FIT_STEP_SECONDS = 1.0
 """Fitted windows are whole seconds: fine enough to waste little, coarse enough that batches fill up."""
 _IGNORED = -100
+_START_TOKEN = "<|startoftranscript|>"
 
 
 def load(
@@ -102,10 +103,12 @@ class Whisper:
         self.window: Window = window
         # Any: transformers attaches half of what is used here at run time, where no type checker sees it.
         self._core: Any = base_module(module)
+        # Sinusoids, a buffer in the original; from_pretrained forgets that they are not to be trained.
+        self._core.model.encoder.embed_positions.requires_grad_(False)
         features = processor.feature_extractor
         self._window_seconds: float = features.n_samples / features.sampling_rate
         self._mel_filters = torch.from_numpy(np.asarray(features.mel_filters)).float()
-        self._language_ids = self._languages()
+        self._language_ids = self._languages(model_id)
         self.card = ModelCard(
             model_id=model_id,
             family="whisper",
@@ -274,16 +277,26 @@ class Whisper:
         end = self._core.generation_config.eos_token_id
         return end[0] if isinstance(end, list) else end
 
-    def _languages(self) -> dict[str, int]:
+    def _languages(self, model_id: str) -> dict[str, int]:
         config = self._core.generation_config
         if getattr(config, "no_timestamps_token_id", None) is None or config.decoder_start_token_id is None:
             raise ModelError(
-                "the generation config names no decoder_start_token_id or no_timestamps_token_id; copy "
+                f"{model_id}: the generation config names no decoder_start_token_id or no_timestamps_token_id; copy "
                 "generation_config.json from the checkpoint this one was made from"
+            )
+        # Without its files a tokenizer loads all the same, empty, and then decodes everything to nothing.
+        start = self.processor.tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)
+        if start != _START_TOKEN:
+            raise ModelError(
+                f"{model_id}: token {config.decoder_start_token_id}, which starts decoding, is {start!r} in the tokenizer "
+                f"and not {_START_TOKEN!r}; copy the tokenizer's files from the checkpoint this one was made from"
             )
         table = getattr(config, "lang_to_id", None) or {}
         if self._multilingual and not (table and getattr(config, "task_to_id", None)):
-            raise ModelError("the generation config is multilingual but has no lang_to_id or task_to_id; update it")
+            raise ModelError(
+                f"{model_id}: the generation config is multilingual but has no lang_to_id or task_to_id; copy "
+                "generation_config.json from the checkpoint this one was made from"
+            )
         return {token.strip("<|>"): id_ for token, id_ in table.items()}
 
     def _language_id(self, language: str | None) -> int:

@@ -27,7 +27,7 @@ from asr_headroom.results.schema import (
 from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.units import Unit
 
-__all__ = ["Results", "ResultsWriter", "load_results", "pair_results", "write_json", "write_whole"]
+__all__ = ["Results", "ResultsWriter", "load_results", "load_run", "pair_results", "write_json", "write_whole"]
 
 _RUN_FILE = "run.json"
 _PREDICTIONS_FILE = "predictions.jsonl"
@@ -71,13 +71,14 @@ class ResultsWriter:
         self.run = run
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            if (directory / _RUN_FILE).exists():
-                stored = _read_run(directory)
-                self._refuse_other_run(stored)
-                self.run = dataclasses.replace(run, minutes=stored.minutes, status=stored.status)
-            else:
-                self._write_run()
             self.finished_ids = _drop_unfinished_batch(directory / _PREDICTIONS_FILE)
+            stored = load_run(directory) if (directory / _RUN_FILE).exists() else None
+            if stored is not None and self._differs_in(stored) is None:
+                self.run = dataclasses.replace(run, minutes=stored.minutes, status=stored.status)
+            elif stored is not None and self.finished_ids:
+                self._refuse(stored)
+            # A run that stopped before its first prediction, over a wrong flag say, holds nothing to protect.
+            self._write_run()
             self._file = (directory / _PREDICTIONS_FILE).open("a", encoding="utf-8")
         except OSError as error:
             raise ResultsError(
@@ -127,14 +128,35 @@ class ResultsWriter:
     def _write_run(self) -> None:
         write_json(self.directory / _RUN_FILE, dataclasses.asdict(self.run))
 
-    def _refuse_other_run(self, stored: RunInfo) -> None:
+    def _differs_in(self, stored: RunInfo) -> str | None:
+        """The first part of its identity in which a stored run is another one; None when it is this one."""
         wanted = json.loads(json.dumps({name: getattr(self.run, name) for name in self._IDENTITY}, default=str))
-        for name in self._IDENTITY:
-            if wanted[name] != getattr(stored, name):
-                raise ResultsError(
-                    f"{self.directory}: holds another run (its {name} is {getattr(stored, name)!r}, this "
-                    f"one's is {wanted[name]!r}); choose another --output or delete that directory"
-                )
+        return next((name for name in self._IDENTITY if wanted[name] != getattr(stored, name)), None)
+
+    def _refuse(self, stored: RunInfo) -> None:
+        name = self._differs_in(stored) or ""
+        raise ResultsError(
+            f"{self.directory}: holds another run (its {name} is {getattr(stored, name)!r}, this one's is "
+            f"{getattr(self.run, name)!r}); choose another --output or delete that directory"
+        )
+
+
+def load_run(directory: Path) -> RunInfo:
+    """What a directory's ``run.json`` says, whatever the state of its predictions.
+
+    Raises:
+        ResultsError: the file is missing or damaged, or its schema is unknown.
+    """
+    path = directory / _RUN_FILE
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultsError(
+            f"{directory}: no {_RUN_FILE}; give the directory that `asr-headroom bench` wrote"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultsError(f"{path}: cannot be read ({error})") from error
+    return run_from_json(plain, str(path))
 
 
 def load_results(directory: str | Path) -> Results:
@@ -145,7 +167,7 @@ def load_results(directory: str | Path) -> Results:
             twice.
     """
     directory = Path(directory)
-    run = _read_run(directory)
+    run = load_run(directory)
     path = directory / _PREDICTIONS_FILE
     predictions: list[Prediction] = []
     seen: dict[str, int] = {}
@@ -227,19 +249,6 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def _read_run(directory: Path) -> RunInfo:
-    path = directory / _RUN_FILE
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ResultsError(
-            f"{directory}: no {_RUN_FILE}; give the directory that `asr-headroom bench` wrote"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error})") from error
-    return run_from_json(plain, str(path))
-
-
 def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
         # Only "\n" ends a line: a transcript may hold U+2028 or U+0085, at which str.splitlines would cut it.
@@ -257,7 +266,7 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         try:
             plain = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultsError(f"{path}:{number}: not JSON ({error})") from error
         if not isinstance(plain, dict):
             raise ResultsError(f"{path}:{number}: holds a {type(plain).__name__} where an object is needed")
@@ -304,6 +313,6 @@ def _parse_or_none(line: bytes) -> dict[str, Any] | None:
     """A whole line of predictions, or None when it was cut or is something else."""
     try:
         plain = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return plain if line.endswith(b"\n") and isinstance(plain, dict) and isinstance(plain.get("id"), str) else None

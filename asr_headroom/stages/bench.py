@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr_headroom.config import fingerprint, to_mapping
-from asr_headroom.errors import ConfigError
-from asr_headroom.evaluate.transcribe import transcribe_manifest
+from asr_headroom.errors import ConfigError, ModelError
+from asr_headroom.evaluate.transcribe import refuse_long_utterances, transcribe_manifest
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.models.registry import load_model
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.schema import RunInfo
-from asr_headroom.results.store import Results, ResultsWriter, load_results
+from asr_headroom.results.store import Results, ResultsWriter, load_results, load_run
 from asr_headroom.stages.data import Loaded, load_data
 from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
 from asr_headroom.text.units import primary_subtag
@@ -82,6 +83,8 @@ class BenchConfig:
                 problems.append(f"{field} is {getattr(self, field)}; it must be at least 1")
         if self.limit is not None and self.limit < 1:
             problems.append(f"limit is {self.limit}; it must be at least 1")
+        if self.max_duration is not None and not self.max_duration > 0:
+            problems.append(f"max_duration is {self.max_duration}; it must be above 0 s")
         if problems:
             raise ConfigError("\n".join(problems))
 
@@ -131,6 +134,7 @@ def _run_one(
         language=language,
         model={
             "id": model_id,
+            "weights": _hash_weights(model_id),
             "family": model.card.family,
             "parameters": model.card.parameters,
             "trainable_parameters": facts.get("trainable_parameters"),
@@ -151,6 +155,7 @@ def _run_one(
     logger.info(
         "%s on %s: %d utterances, window %s", run.name, loaded.manifest.name, len(loaded.manifest), config.window
     )
+    refuse_long_utterances(model, loaded.manifest)
     with ResultsWriter(directory, run) as writer:
         start = time.monotonic()
         try:
@@ -173,20 +178,46 @@ def default_name(model_id: str) -> str:
 
 
 def read_model_facts(model_id: str) -> dict[str, Any]:
-    """What ``train`` wrote beside a model's weights; empty for a model from elsewhere."""
+    """What ``train`` wrote beside a model's weights; empty for a model from elsewhere.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
     path = Path(model_id) / "headroom.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error}); delete it to bench the model without its history"
+        ) from error
+    if not isinstance(facts, dict):
+        raise ModelError(f"{path}: holds a {type(facts).__name__}; delete it to bench the model without its history")
+    return facts
 
 
 def _is_complete(directory: Path, model_id: str, config: BenchConfig, loaded: Loaded) -> bool:
     """Whether the directory holds exactly this run, finished: no need to load the model."""
     if not (directory / "run.json").is_file():
         return False
-    run = load_results(directory).run
+    # Not the predictions: those of a run that was killed may end in the middle of a line.
+    run = load_run(directory)
     same = run.model.get("id") == model_id and run.data.get("fingerprint") == loaded.manifest.fingerprint()
+    same = same and run.language == _common_language(loaded) and run.model.get("weights") == _hash_weights(model_id)
     settings = ("window", "batch_size", "beam_size", "max_new_tokens", "normalizer")
     wanted = to_mapping(config)
     return run.status == "complete" and same and all(run.config.get(name) == wanted[name] for name in settings)
+
+
+def _hash_weights(model_id: str) -> str | None:
+    """Sixteen hexadecimal digits over a local folder's weights, so that a model trained anew is another model."""
+    files = sorted(path for path in Path(model_id).glob("*") if path.suffix in (".safetensors", ".bin"))
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16] if files else None
 
 
 def _common_language(loaded: Loaded) -> str | None:

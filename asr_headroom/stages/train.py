@@ -13,7 +13,7 @@ import numpy as np
 
 from asr_headroom.budget import parse_budget
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DataError, ModelError
+from asr_headroom.errors import ConfigError, DataError, ModelError
 from asr_headroom.evaluate.transcribe import error_counts_validator, refuse_long_utterances
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.protocols import Trainable
@@ -64,6 +64,13 @@ class TrainStageConfig(TrainConfig):
 
     skip_bad: bool = False
     """Leave out rows that cannot be used, counted, instead of refusing the manifest."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit is {self.limit}; it must be at least 1")
+        if self.max_duration is not None and not self.max_duration > 0:
+            raise ConfigError(f"max_duration is {self.max_duration}; it must be above 0 s")
 
 
 def train(config: TrainStageConfig) -> Path:
@@ -137,6 +144,7 @@ def _usable(
 ) -> tuple[list[Utterance], dict[str, int]]:
     """Utterances the model can learn from, in the form wanted, and how many were left out, by reason."""
     usable, reasons = [], Counter[str]()
+    first = ""
     for utterance in utterances:
         utterance = replace(utterance, text=write_target(utterance.text, form))
         reason = model.check_target(utterance)
@@ -144,15 +152,12 @@ def _usable(
             usable.append(utterance)
             continue
         kind = "too long for the model"
-        if not reasons[kind]:
-            logger.warning(
-                "%s: '%s' %s; such utterances are left out of training", utterance.origin, utterance.id, reason
-            )
+        first = first or f"{utterance.origin}: '{utterance.id}' {reason}"
         reasons[kind] += 1
     for reason, count in reasons.items():
-        logger.warning("%d of %d training utterances left out: %s", count, len(utterances), reason)
+        logger.warning("%d of %d training utterances left out, %s: %s", count, len(utterances), reason, first)
     if not usable:
-        raise DataError(f"none of the {len(utterances)} training utterances can be used; the last: {reason}")
+        raise DataError(f"none of the {len(utterances)} training utterances can be used, for example {first}")
     return usable, dict(reasons)
 
 

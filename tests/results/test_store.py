@@ -122,10 +122,20 @@ def test_an_empty_batch_writes_nothing(tmp_path):
     ],
 )
 def test_writer_refuses_a_directory_of_another_run(tmp_path, other):
-    with ResultsWriter(tmp_path, RUN):
-        pass
+    with ResultsWriter(tmp_path, RUN) as writer:
+        writer.append(predictions(1))
     with pytest.raises(ResultsError, match=f"holds another run \\(its {next(iter(other))} is"):
         ResultsWriter(tmp_path, dataclasses.replace(RUN, **other))
+    assert load_results(tmp_path).run.data == RUN.data
+
+
+def test_a_run_that_never_predicted_anything_gives_way_to_another(tmp_path):
+    with ResultsWriter(tmp_path, RUN) as writer:
+        writer.add_minutes("load", 1.0)
+    with ResultsWriter(tmp_path, dataclasses.replace(RUN, language="zh")) as writer:
+        writer.append(predictions(1))
+    run = load_results(tmp_path).run
+    assert (run.language, run.minutes) == ("zh", {})
 
 
 def test_resuming_keeps_the_ledger_and_the_status(tmp_path):

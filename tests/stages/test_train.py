@@ -1,0 +1,94 @@
+"""train: what is learnt, from what, and what a later bench knows of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asr_headroom.errors import DataError
+from asr_headroom.models.registry import load_model
+from asr_headroom.stages.bench import BenchConfig, bench
+from asr_headroom.stages.train import TrainStageConfig, train
+
+
+def config(tiny_model, tones, tmp_path, **changes):
+    settings = {
+        "model": str(tiny_model), "train": str(tones), "dev": str(tones), "output": str(tmp_path / "run"),
+        "method": "full", "learning_rate": 1e-3, "max_steps": 2, "eval_steps": 1, "window": "fit",
+        "per_device_train_batch_size": 4,
+    }  # fmt: skip
+    return TrainStageConfig(**(settings | changes))
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "scratch"])
+def test_a_trained_model_is_benched_as_the_child_of_its_base(tiny_model, tones, tmp_path, method):
+    model = train(config(tiny_model, tones, tmp_path, method=method))
+    assert model == tmp_path / "run/model"
+    (result,) = bench(
+        BenchConfig(
+            models=(str(model),), data=(str(tones),), output=str(tmp_path / "b"), window="fit", max_new_tokens=4
+        )
+    )
+    assert result.run.name == "run"
+    assert result.run.parent == "tiny"
+    assert result.run.model["method"] == method
+    base = load_model(str(tiny_model)).card.parameters
+    assert result.run.model["parameters"] == base
+    trained = result.run.model["trainable_parameters"]
+    positions = 150 * 32  # of the encoder: sinusoids, never trained
+    # Two layers with three attentions in all each, four square projections, rank 32 on both sides.
+    assert trained == (2 * 3 * 4 * 2 * 32 * 32 if method == "lora" else base - positions)
+    assert result.run.minutes["train train"] > 0
+
+
+def test_scratch_starts_from_new_weights(tiny_model, tones, tmp_path):
+    train(config(tiny_model, tones, tmp_path, method="scratch", learning_rate=1e-12))
+    name = "model.encoder.conv1.weight"
+    kept = load_model(str(tiny_model)).module.state_dict()[name]
+    drawn = load_model(str(tmp_path / "run/model")).module.state_dict()[name]
+    assert (kept - drawn).abs().max() > 0.01
+
+
+def test_the_record_counts_what_was_used_and_left_out(tiny_model, tones, tmp_path):
+    rows = [json.loads(line) for line in Path(tones).read_text().splitlines()]
+    for row in rows:
+        row["audio"] = str(Path(tones).parent / row["audio"])
+    rows[3]["text"] = "x" * 100  # more than the 64 decoder positions hold
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train(config(tiny_model, manifest, tmp_path, dev=str(tones), eval_utterances=3))
+    facts = json.loads((tmp_path / "run/train.json").read_text())["facts"]
+    assert facts["train_data"]["num_utterances"] == 8
+    assert facts["train_data"]["used"] == 7
+    assert facts["train_data"]["unusable"] == {"too long for the model": 1}
+    assert facts["dev_data"]["used"] == 3
+
+
+def test_nothing_usable_is_an_error_that_says_why(tiny_model, tones, tmp_path):
+    rows = [json.loads(line) for line in Path(tones).read_text().splitlines()]
+    for row in rows:
+        row |= {"audio": str(Path(tones).parent / row["audio"]), "text": "x" * 100}
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        DataError, match=r"none of the 8 training utterances .* 105 decoder tokens, beyond the model's 64"
+    ):
+        train(config(tiny_model, manifest, tmp_path, dev=str(tones)))
+
+
+def test_the_target_form_is_learnt_and_scoring_does_not_see_it(tiny_model, tones, tmp_path):
+    upper = tmp_path / "upper.jsonl"
+    text = Path(tones).read_text().replace('"audio/', f'"{Path(tones).parent}/audio/')
+    rows = [json.loads(line) for line in text.splitlines()]
+    upper.write_text("".join(json.dumps(row | {"text": row["text"].upper()}) + "\n" for row in rows))
+    model = train(
+        config(tiny_model, upper, tmp_path, dev=str(upper), target_form="sentence", max_steps=150, eval_steps=50,
+               learning_rate=3e-3, per_device_train_batch_size=8)
+    )  # fmt: skip
+    (result,) = bench(BenchConfig(models=(str(model),), data=(str(upper),), output=str(tmp_path / "b"), window="fit"))
+    by_id = {p.id: p for p in result.predictions}
+    assert by_id["u0"].reference == "ABC"
+    assert by_id["u0"].hypothesis == "Abc."
+    assert by_id["u0"].counts.words.errors == 0
