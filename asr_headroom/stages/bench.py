@@ -69,6 +69,9 @@ class BenchConfig:
     skip_bad: bool = False
     """Leave out rows that cannot be used, counted, instead of refusing the manifest."""
 
+    streaming: bool = False
+    """Read hub data sets row by row without downloading the rest; needs limit."""
+
     name: str | None = None
     """Name in tables; only with one model."""
 
@@ -104,6 +107,7 @@ def bench(config: BenchConfig) -> list[Results]:
             limit=config.limit,
             max_duration=config.max_duration,
             skip_bad=config.skip_bad,
+            streaming=config.streaming,
         )
         for source in config.data
     ]

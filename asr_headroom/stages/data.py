@@ -47,6 +47,7 @@ def load_data(
     limit: int | None = None,
     max_duration: float | None = None,
     skip_bad: bool = False,
+    streaming: bool = False,
 ) -> Loaded:
     """Reads a source and leaves out what the caller said may be left out, with a count.
 
@@ -56,11 +57,12 @@ def load_data(
         limit: only the first rows.
         max_duration: seconds; longer utterances are left out and counted.
         skip_bad: leave out rows that cannot be used, and count them, instead of refusing the manifest.
+        streaming: read a hub data set row by row without downloading the rest; needs ``limit``.
 
     Raises:
         DataError: the source cannot be read, or nothing is left.
     """
-    manifest = read_manifest(source, language=language, limit=limit, skip_bad=skip_bad)
+    manifest = read_manifest(source, language=language, limit=limit, skip_bad=skip_bad, streaming=streaming)
     left_out: Counter[str] = Counter()
     left_out["unusable rows"] = sum(problem.fatal for problem in manifest.problems)
     name = _short_name(source)

@@ -19,7 +19,7 @@ from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.models.registry import load_model
 from asr_headroom.stages.data import load_data
-from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
+from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 from asr_headroom.text.targets import TargetForm, write_target
 from asr_headroom.train.config import TrainConfig
 
@@ -65,6 +65,9 @@ class TrainStageConfig(TrainConfig):
     skip_bad: bool = False
     """Leave out rows that cannot be used, counted, instead of refusing the manifest."""
 
+    streaming: bool = False
+    """Read hub data sets row by row without downloading the rest; needs limit."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.limit is not None and self.limit < 1:
@@ -84,9 +87,13 @@ def train(config: TrainStageConfig) -> Path:
 
     if config.normalizer:
         get_normalizer(config.normalizer)
-    train_data = load_data(config.train, language=config.language, limit=config.limit, skip_bad=config.skip_bad)
+    reading = {"language": config.language, "skip_bad": config.skip_bad, "streaming": config.streaming}
+    train_data = load_data(config.train, limit=config.limit, **reading)
     dev_data = load_data(
-        config.dev, language=config.language, max_duration=config.max_duration, skip_bad=config.skip_bad
+        config.dev,
+        max_duration=config.max_duration,
+        limit=config.eval_utterances if config.streaming else None,
+        **reading,
     )
     model = load_model(config.model, window=config.window, **_random_init(config))
     if not isinstance(model, Trainable):
@@ -112,7 +119,12 @@ def train(config: TrainStageConfig) -> Path:
             "family": model.card.family,
             "base": config.model,
             "train_data": train_data.facts() | {"source": config.train, "unusable": left_out, "used": len(usable)},
-            "dev_data": dev_data.facts() | {"source": config.dev, "used": len(dev)},
+            "dev_data": dev_data.facts()
+            | {
+                "source": config.dev,
+                "used": len(dev),
+                "sentences_in_train": _shared_sentences(usable, dev, normalizer),
+            },
             "window": config.window,
             "target_form": config.target_form,
             "normalizer": normalizer.id,
@@ -167,6 +179,20 @@ def _fixed_subset(utterances: Sequence[Utterance], count: int, seed: int) -> lis
         return list(utterances)
     chosen = np.random.default_rng(seed).permutation(len(utterances))[:count]
     return [utterances[index] for index in sorted(chosen)]
+
+
+def _shared_sentences(train_data: Sequence[Utterance], dev: Sequence[Utterance], normalizer: Normalizer) -> int:
+    """How many dev utterances have a sentence that is trained on, with a warning: they flatter the selection."""
+    learnt = {normalizer(utterance.text) for utterance in train_data}
+    shared = sum(normalizer(utterance.text) in learnt for utterance in dev)
+    if shared:
+        logger.warning(
+            "%d of %d dev utterances have a sentence that is trained on; the dev error rate flatters the model "
+            "(`asr-headroom data leak` lists them)",
+            shared,
+            len(dev),
+        )
+    return shared
 
 
 def _train_config(config: TrainStageConfig) -> TrainConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from asr_headroom.errors import DataError
@@ -64,6 +65,13 @@ def test_the_record_counts_what_was_used_and_left_out(tiny_model, tones, tmp_pat
     assert facts["train_data"]["used"] == 7
     assert facts["train_data"]["unusable"] == {"too long for the model": 1}
     assert facts["dev_data"]["used"] == 3
+    assert facts["dev_data"]["sentences_in_train"] == 3 - ("dab" in _dev_texts(tones, 3))
+
+
+def _dev_texts(tones, count):
+    """Texts of the fixed dev subset, found anew."""
+    texts = [json.loads(line)["text"] for line in Path(tones).read_text().splitlines()]
+    return [texts[i] for i in np.random.default_rng(42).permutation(len(texts))[:count]]
 
 
 def test_nothing_usable_is_an_error_that_says_why(tiny_model, tones, tmp_path):
