@@ -61,15 +61,22 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or holds no mapping.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that holds NUL
         raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file") from error
-    except yaml.YAMLError as error:
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # PyYAML lets a ValueError out of impossible dates and numbers.
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; write 'key: value' lines")
+    try:
+        json.dumps(values, default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not plain keys and values ({error}); write keys as text, without loops") from error
     return values
 
 
@@ -95,7 +102,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
                 raise ConfigError(f"--set {override}: '{parent}' is a single value and has no '{last}' inside")
         try:
             node[last] = yaml.safe_load(raw)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"--set {override}: the value is not valid YAML") from error
     return result
 
@@ -190,7 +197,7 @@ def _convert_scalar(value: Any, hint: Any, where: str, problems: list[str]) -> A
             return int(float(value))
         if hint is float and not isinstance(value, bool):
             return float(value)
-        if hint in (str, Path) and not isinstance(value, (dict, list)):
+        if hint in (str, Path) and value is not None and not isinstance(value, (dict, list)):
             return hint(value)
     except (TypeError, ValueError, KeyError, OverflowError):
         pass

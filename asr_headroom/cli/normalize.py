@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+
+from asr_headroom.errors import DataError
 
 SUMMARY = "show how a text is cleaned before it is scored, step by step"
 
@@ -30,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     normalizer = (
         get_normalizer(arguments.normalizer) if arguments.normalizer else normalizer_for_language(arguments.language)
     )
-    for text in [" ".join(arguments.text)] if arguments.text else (line.rstrip("\n") for line in sys.stdin):
+    for text in [" ".join(arguments.text)] if arguments.text else _lines_of_standard_input():
         trace = normalizer.trace(text)
         if arguments.json:
             row = {"normalizer": normalizer.id, "hash": normalizer.hash, "text": text, "normalized": trace[-1][1]}
@@ -40,3 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
         for name, changed in trace:
             print(f"{name:<{width}}  {changed}")
     return 0
+
+
+def _lines_of_standard_input() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"standard input, line {number}: not UTF-8 ({error}); convert it first") from error

@@ -46,8 +46,10 @@ def split_manifest(manifest: Manifest, *, dev: float, test: float, seed: int = 4
 
     Raises:
         DataError: the groups are too large for the wanted sizes.
-        UsageError: the sizes are negative or leave nothing to train on.
+        UsageError: the sizes or the seed are negative, or the sizes leave nothing to train on.
     """
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; it must be at least 0")
     wanted = {"test": _number(test, len(manifest), "test"), "dev": _number(dev, len(manifest), "dev")}
     if sum(wanted.values()) >= len(manifest):
         raise UsageError(

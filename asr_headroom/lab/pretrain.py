@@ -81,6 +81,7 @@ class _Run:
     def __init__(self, config: PretrainConfig, output: Path, clock: Callable[[], float]) -> None:
         self.config = config
         self.output = output
+        output.mkdir(parents=True, exist_ok=True)  # fail now, not after the first thousand steps
         self.clock = clock
         torch.manual_seed(config.seed)
         self.tokenizer = build_tokenizer()

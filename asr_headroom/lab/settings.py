@@ -86,9 +86,12 @@ class PretrainConfig:
             "dev_utterances",
             "test_utterances",
             "checkpoint_every",
+            "processes",
         ):
             if getattr(self, name) < 1:
                 problems.append(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not self.learning_rate > 0:
+            problems.append(f"learning_rate is {self.learning_rate}; it must be above 0")
         if not 0 <= self.mandarin_share + self.english_share < 1:
             problems.append("mandarin_share and english_share must leave a share for French")
         if len(self.anneal) != 2 or not 0 <= self.anneal[0] < self.anneal[1] <= 1:

@@ -112,7 +112,7 @@ class SpeechRecipe:
             problems.append(f"max_duration is {self.max_duration} s; it must be at least 1.5 s to hold a sentence")
         for name in ("rate", "pitch", "pitch_range", "warp", "snr"):
             bounds = getattr(self, name)
-            if len(bounds) != 2 or bounds[0] > bounds[1]:
+            if len(bounds) != 2 or not bounds[0] <= bounds[1]:
                 problems.append(f"{name} is {list(bounds)}; write two numbers, the lower one first")
         if problems:
             raise ConfigError("\n".join(f"speech: {problem}" for problem in problems))
@@ -200,7 +200,13 @@ def write_corpus(directory: Path, recipe: SpeechRecipe, *, processes: int = 2) -
     manifest, record = directory / "manifest.jsonl", directory / "recipe.json"
     identity = fingerprint({"version": _VERSION, "recipe": to_mapping(recipe), "voices": _voices(recipe)})
     if record.is_file():
-        if json.loads(record.read_text(encoding="utf-8"))["fingerprint"] == identity:
+        try:
+            stored = json.loads(record.read_text(encoding="utf-8"))["fingerprint"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{record}: cannot be read ({error}); delete {directory} or choose another directory"
+            ) from error
+        if stored == identity:
             return manifest
         raise DataError(f"{directory}: holds the corpus of another recipe; delete it or choose another directory")
     (directory / "audio").mkdir(parents=True, exist_ok=True)

@@ -76,6 +76,8 @@ def read_adapter_base(model_id: str) -> str | None:
         raise ModelError(f"{path}: cannot be read ({error})") from error
     if not base:
         raise ModelError(f"{path}: names no base_model_name_or_path; write the base model's id or folder there")
+    if (Path(base).is_absolute() or base.count("/") > 1) and not Path(base).is_dir():
+        raise ModelError(f"{path}: the base model '{base}' is not there; put it back, or write there where it is now")
     return base
 
 

@@ -6,6 +6,7 @@ in half precision.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,8 +41,8 @@ class LoraConfig:
         problems = []
         if self.rank < 1:
             problems.append(f"lora.rank is {self.rank}; it must be at least 1")
-        if self.alpha <= 0:
-            problems.append(f"lora.alpha is {self.alpha}; it must be above 0")
+        if not 0 < self.alpha < math.inf:
+            problems.append(f"lora.alpha is {self.alpha}; it must be above 0 and finite")
         if not 0 <= self.dropout < 1:
             problems.append(f"lora.dropout is {self.dropout}; it must be in [0, 1)")
         if problems:

@@ -62,7 +62,7 @@ def _detect_family(model_id: str) -> str:
         raise MissingDependencyError(error.name or "transformers", "train") from error
     source = read_adapter_base(model_id) or model_id
     config, _ = load_pretrained(PretrainedConfig.get_config_dict, source)
-    model_type = config.get("model_type")
+    model_type = config.get("model_type") if isinstance(config, dict) else None
     if model_type not in _FAMILY_OF_MODEL_TYPE:
         raise ModelError(
             f"'{model_id}' is of type {model_type!r}, which no family here reads "

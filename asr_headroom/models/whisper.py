@@ -288,8 +288,8 @@ class Whisper:
         start = self.processor.tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)
         if start != _START_TOKEN:
             raise ModelError(
-                f"{model_id}: token {config.decoder_start_token_id}, which starts decoding, is {start!r} in the tokenizer "
-                f"and not {_START_TOKEN!r}; copy the tokenizer's files from the checkpoint this one was made from"
+                f"{model_id}: token {config.decoder_start_token_id} starts decoding, but the tokenizer calls it "
+                f"{start!r} and not {_START_TOKEN!r}; copy the tokenizer's files from the checkpoint this one was made from"
             )
         table = getattr(config, "lang_to_id", None) or {}
         if self._multilingual and not (table and getattr(config, "task_to_id", None)):

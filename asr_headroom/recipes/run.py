@@ -24,7 +24,7 @@ from typing import Any
 import asr_headroom
 from asr_headroom.budget import format_minutes
 from asr_headroom.config import apply_overrides, fingerprint, from_mapping, load_yaml
-from asr_headroom.errors import ConfigError, did_you_mean
+from asr_headroom.errors import ConfigError, ResultsError, did_you_mean
 from asr_headroom.recipes.steps import STEP_KINDS
 from asr_headroom.results.store import write_json
 
@@ -140,8 +140,12 @@ def run_recipe(
         logger.info("[%d/%d] %s: %s", number, len(recipe.steps), step.name, step.verb)
         start = clock()
         kind.execute(config, say)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        write_json(mark, {"fingerprint": recipe.fingerprints[step.name], "minutes": (clock() - start) / 60})
+        minutes = (clock() - start) / 60
+        try:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            write_json(mark, {"fingerprint": recipe.fingerprints[step.name], "minutes": minutes})
+        except OSError as error:
+            raise ResultsError(f"{mark}: cannot be written ({error}); check --output and the disk") from error
     logger.info("recipe '%s': %d steps in %s", recipe.name, len(recipe.steps), format_minutes(clock() - begin))
 
 
@@ -204,13 +208,20 @@ def _refuse_changed_steps(recipe: Recipe, output: Path) -> None:
     changed = []
     for step in recipe.steps:
         mark = output / ".done" / f"{step.name}.json"
-        if mark.is_file() and json.loads(mark.read_text())["fingerprint"] != recipe.fingerprints[step.name]:
+        if mark.is_file() and _stored_fingerprint(mark) != recipe.fingerprints[step.name]:
             changed.append(step.name)
     if changed:
         raise ConfigError(
             f"{output}: was run with other settings of {', '.join(changed)}; "
             "choose another --output or delete that folder"
         )
+
+
+def _stored_fingerprint(mark: Path) -> str:
+    try:
+        return json.loads(mark.read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{mark}: cannot be read ({error}); delete it to run its step again") from error
 
 
 def _references(value: Any) -> list[str]:

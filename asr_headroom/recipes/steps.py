@@ -104,7 +104,10 @@ def _compare(config: CompareStep, say: Say) -> None:
 
 
 def _repeat_compare(config: CompareStep, say: Say) -> None:
-    say(json.loads((Path(config.output) / "compare.json").read_text(encoding="utf-8"))["verdict"])
+    try:
+        say(json.loads((Path(config.output) / "compare.json").read_text(encoding="utf-8"))["verdict"])
+    except (OSError, ValueError, KeyError, TypeError):
+        _compare(config, say)  # cheap, and the file is whole again
 
 
 def _report(config: ReportConfig, say: Say) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -91,14 +92,18 @@ class TrainConfig:
             "dataloader_num_workers",
         )
         problems += [f"{n} is {getattr(self, n)}; it must be at least 1" for n in at_least_one if getattr(self, n) < 1]
-        for name in ("learning_rate", "max_steps", "eval_steps", "num_train_epochs", "max_grad_norm"):
+        for name in ("learning_rate", "max_steps", "eval_steps", "num_train_epochs", "early_stopping_patience"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                problems.append(f"{name} is {value}; it must be above 0")
+            if value is not None and not 0 < value < math.inf:
+                problems.append(f"{name} is {value}; it must be above 0 and finite")
+        if not self.max_grad_norm > 0:
+            problems.append(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
+        if not 0 <= self.seed < 2**63:
+            problems.append(f"seed is {self.seed}; it must be in [0, 2^63)")
         if not 0 <= self.warmup_ratio <= 1:
             problems.append(f"warmup_ratio is {self.warmup_ratio}; it must be in [0, 1]")
-        if self.weight_decay < 0:
-            problems.append(f"weight_decay is {self.weight_decay}; it must be at least 0")
+        if not 0 <= self.weight_decay < math.inf:
+            problems.append(f"weight_decay is {self.weight_decay}; it must be at least 0 and finite")
         try:
             if self.budget is not None:
                 parse_budget(self.budget)

@@ -328,7 +328,9 @@ class Training:
         if path.exists():
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
+                if not isinstance(record, dict) or record.get("schema") != TRAIN_SCHEMA:
+                    raise ValueError(f"it is no record of schema {TRAIN_SCHEMA}")
+            except (OSError, ValueError) as error:
                 raise TrainingError(f"{path}: cannot be read ({error}); choose another --output") from error
             for name, wanted in identity.items():
                 stored = record.get(name) or {}
