@@ -87,7 +87,7 @@ def train(config: TrainStageConfig) -> Path:
 
     if config.normalizer:
         get_normalizer(config.normalizer)
-    reading = {"language": config.language, "skip_bad": config.skip_bad, "streaming": config.streaming}
+    reading: dict[str, Any] = {"language": config.language, "skip_bad": config.skip_bad, "streaming": config.streaming}
     train_data = load_data(config.train, limit=config.limit, **reading)
     dev_data = load_data(
         config.dev,
