@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from asr_headroom.budget import Budget, Ledger, format_minutes
 from asr_headroom.config import to_mapping
@@ -105,8 +106,7 @@ class Training:
         self.model, self.config, self.directory = model, config, directory
         self._dev_data, self._validate, self._facts = dev_data, validate, dict(facts or {})
         self._clock, self._budget_seconds = clock, budget_seconds
-        use_bf16 = config.mixed_precision == "bf16" or (config.mixed_precision == "auto" and torch.cuda.is_available())
-        self._accelerator = Accelerator(mixed_precision="bf16" if use_bf16 else "no")
+        self._accelerator = _make_accelerator(config)
         world = self._accelerator.num_processes
         batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps * world
         self._order = TrainingOrder([u.measured_duration() for u in train_data], batch_size, config.seed)
@@ -383,6 +383,13 @@ class Training:
             window.audio_seconds / window.elapsed,
             format_minutes(min(left, self._budget.remaining)),
         )
+
+
+def _make_accelerator(config: TrainConfig) -> Accelerator:
+    use_bf16 = config.mixed_precision == "bf16" or (config.mixed_precision == "auto" and torch.cuda.is_available())
+    # Accelerate keeps the precision of a process's first Accelerator for ever; a recipe trains several times.
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="bf16" if use_bf16 else "no")
 
 
 class _LogWindow:

@@ -267,6 +267,17 @@ def test_a_budget_too_small_for_one_step_is_refused(tmp_path):
         on_budget(tmp_path, 8.0).run()
 
 
+def test_one_process_trains_in_one_precision_after_the_other(tmp_path):
+    for index, precision in enumerate(["no", "bf16", "no"]):
+        outcome = start(tmp_path / str(index), short(max_steps=1, mixed_precision=precision)).run()
+        assert outcome.stopped_at == 1
+    same = weights(tmp_path / "0", "checkpoints/step-00000001"), weights(tmp_path / "2", "checkpoints/step-00000001")
+    assert_equal_weights(*same)
+    other = weights(tmp_path / "1", "checkpoints/step-00000001")
+    assert all(tensor.dtype == torch.float32 for tensor in other.values())
+    assert any(not torch.equal(other[name], tensor) for name, tensor in same[0].items())
+
+
 def test_half_precision_weights_are_refused_for_full_training():
     model = tiny_whisper()
     model.module.to(torch.bfloat16)
