@@ -215,7 +215,10 @@ def write_corpus(directory: Path, recipe: SpeechRecipe, *, processes: int = 2) -
     for sentence in itertools.chain.from_iterable(render(shards(recipe), processes=processes)):
         name = f"{recipe.language}-{recipe.split}-{recipe.seed}-{len(utterances):05d}"
         path = directory / "audio" / f"{name}.wav"
-        soundfile.write(path, sentence.samples, SAMPLING_RATE, subtype="PCM_16")
+        try:
+            soundfile.write(path, sentence.samples, SAMPLING_RATE, subtype="PCM_16")
+        except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
+            raise DataError(f"{path}: cannot be written; free some space and run the same command again") from error
         digest.update(sentence.samples.tobytes())
         utterances.append(
             Utterance(

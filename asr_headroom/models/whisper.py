@@ -289,7 +289,7 @@ class Whisper:
         if start != _START_TOKEN:
             raise ModelError(
                 f"{model_id}: token {config.decoder_start_token_id} starts decoding, but the tokenizer calls it "
-                f"{start!r} and not {_START_TOKEN!r}; copy the tokenizer's files from the checkpoint this one was made from"
+                f"{start!r} and not {_START_TOKEN!r}; copy the tokenizer's files from the original checkpoint"
             )
         table = getattr(config, "lang_to_id", None) or {}
         if self._multilingual and not (table and getattr(config, "task_to_id", None)):

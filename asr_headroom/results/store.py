@@ -7,6 +7,7 @@ resumed run drops an unfinished batch and goes on. ``run.json`` is replaced whol
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -89,7 +90,9 @@ class ResultsWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        # append has made sure of all it accepted; what the disk refused then, it refuses once more here.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Writes one batch, whole or not at all; it is on disk when this returns.
@@ -126,7 +129,13 @@ class ResultsWriter:
         self._write_run()
 
     def _write_run(self) -> None:
-        write_json(self.directory / _RUN_FILE, dataclasses.asdict(self.run))
+        try:
+            write_json(self.directory / _RUN_FILE, dataclasses.asdict(self.run))
+        except OSError as error:
+            raise ResultsError(
+                f"{self.directory / _RUN_FILE}: cannot be written ({error}); free some space and run the same "
+                "command again, it goes on where it stopped"
+            ) from error
 
     def _differs_in(self, stored: RunInfo) -> str | None:
         """The first part of its identity in which a stored run is another one; None when it is this one."""

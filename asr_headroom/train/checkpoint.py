@@ -47,7 +47,9 @@ class CheckpointFolder:
         final = self.path(step)
         with _whole_folder(final) as temporary:
             model.save_pretrained(temporary)
-            torch.save(state, temporary / _STATE)
+            # Through Python's file: torch's own writer meets a full disk with an error that names neither.
+            with (temporary / _STATE).open("wb") as file:
+                torch.save(state, file)
             (temporary / _DONE).touch()
         return final
 
@@ -150,17 +152,22 @@ def _whole_folder(final: Path) -> Iterator[Path]:
         _sync(final.parent)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if _is_disk_error(error):
+        if (refusal := _disk_error(error)) is not None:
             raise TrainingError(
-                f"{final}: cannot be written ({error}); free some space and run the same command again, it goes on "
+                f"{final}: cannot be written ({refusal}); free some space and run the same command again, it goes on "
                 "from the last whole checkpoint"
             ) from error
         raise
 
 
-def _is_disk_error(error: Exception) -> bool:
-    # safetensors and torch report a full disk as their own errors, with the system's message inside.
-    return isinstance(error, OSError) or "No space left" in str(error) or "os error" in str(error).lower()
+def _disk_error(error: BaseException | None) -> BaseException | None:
+    """The refusal of the disk that ``error`` is, or was raised while handling; None if there was none."""
+    while error is not None:
+        # safetensors reports a full disk as its own error, with the system's message inside.
+        if isinstance(error, OSError) or "No space left" in str(error) or "os error" in str(error).lower():
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _sync(path: Path) -> None:
