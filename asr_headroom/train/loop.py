@@ -21,11 +21,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 
 from asr_headroom.budget import Budget, Ledger, format_minutes
 from asr_headroom.config import to_mapping
@@ -53,6 +54,8 @@ Validate = Callable[[Recognizer], Mapping[str, Sequence[ErrorCounts]]]
 
 TRAIN_SCHEMA = "asr-headroom/train/1"
 _PROBE_STEPS = 3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,8 @@ class Training:
         self._record = self._load_record()
         self._ledger = Ledger(clock=self._clock)
         self._ledger.seconds = {name: minutes * 60 for name, minutes in self._record["minutes"].items()}
+        if self._record.get("status") == "complete" and (self.directory / "model").is_dir():
+            return self._stored_outcome()
         self._budget = Budget(self._budget_seconds, used=sum(self._ledger.seconds.values()), clock=self._clock)
         with self._ledger.stage("setup"):
             self._optimizer = make_optimizer(self.model.module, self.config)
@@ -145,7 +150,8 @@ class Training:
         if step == 0 and not self._history:
             best = self._evaluate_and_save(0, best)
         plan = self._frozen_plan()
-        step, best, reason = self._take_steps(step, best, plan)
+        with self._ledger.stage("train"):  # reading audio included; evaluating and saving are booked on their own
+            step, best, reason = self._take_steps(step, best, plan)
         with self._ledger.stage("save"):
             self._checkpoints.export(best["step"], self.directory / "model")
             if self._accelerator.is_main_process:
@@ -155,18 +161,29 @@ class Training:
             model_directory=self.directory / "model", best_step=best["step"], plan=plan, stopped_at=step, reason=reason
         )
 
+    def _stored_outcome(self) -> TrainingOutcome:
+        record = self._record
+        return TrainingOutcome(
+            model_directory=self.directory / "model",
+            best_step=record["best"]["step"],
+            plan=Plan(**record["plan"]),
+            stopped_at=record["stopped_at"],
+            reason=record["reason"],
+        )
+
     def _take_steps(self, step: int, best: dict[str, Any], plan: Plan) -> tuple[int, dict[str, Any], str]:
         evaluated = self._history[-1]["step"] if self._history else -1
         window = _LogWindow(self._clock)
         reason = "done"
+        if evaluated == step and self._patience_spent(best, step):  # killed just before it would have stopped
+            return step, best, "early stop"
         for number, step_batches in self._feed.steps(step, plan.total_steps):
-            with self._ledger.stage("train"):
-                window.add(self._step(number, step_batches, plan))
+            window.add(self._step(number, step_batches, plan))
             step = number + 1
             if step % self.config.logging_steps == 0:
                 self._log(step, plan, window)
             # Another step must fit before the last evaluation, or this was the last step.
-            over = self._budget.remaining < (plan.eval_seconds or 0.0) + window.seconds_per_step
+            over = self._agreed(self._budget.remaining < (plan.eval_seconds or 0.0) + window.seconds_per_step)
             if over or step % plan.eval_steps == 0 or step == plan.total_steps:
                 best = self._evaluate_and_save(step, best)
                 evaluated = step
@@ -231,19 +248,21 @@ class Training:
             "dev_error_rate": selection.error_rate,
             "dev": {name: dataclasses.asdict(total) for name, total in counts.items()},
         }
+        row = self._agreed(row)
         self._history.append(row)
         if (row["dev_error_rate"], row["dev_loss"]) < (best["dev_error_rate"], best["dev_loss"]):
             best = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
         marker = "  best so far" if best["step"] == step else ""
-        logger.info(
+        self._say(
             "step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * selection.error_rate, marker
         )
         with self._ledger.stage("save"):
             if self._accelerator.is_main_process:
+                # History first: rows beyond the last checkpoint are dropped on resuming, missing ones never come back.
+                self._write_history()
                 state = {"step": step, "best": best, "optimizer": self._optimizer.state_dict()}
                 self._checkpoints.save(step, self.model, state)
                 self._checkpoints.keep_only({step, best["step"]})
-                self._write_history()
             self._accelerator.wait_for_everyone()
         self._write_record(status="running", best=best, stopped_at=step)
         return best
@@ -264,6 +283,10 @@ class Training:
             targets += batch.num_targets
         return nats / max(1.0, targets)
 
+    def _agreed(self, value: T) -> T:
+        """The main process's value on all processes: clocks and sums differ, and what they decide must not."""
+        return broadcast_object_list([value])[0] if self._accelerator.num_processes > 1 else value
+
     def _patience_spent(self, best: dict[str, Any], step: int) -> bool:
         patience = self.config.early_stopping_patience
         return patience is not None and sum(row["step"] > best["step"] for row in self._history) >= patience
@@ -273,19 +296,19 @@ class Training:
     def _frozen_plan(self) -> Plan:
         if self._record.get("plan"):
             return Plan(**self._record["plan"])
-        step_seconds = self._probe() if self._budget_seconds is not None else None
+        step_seconds = self._agreed(self._probe()) if self._budget_seconds is not None else None
         evaluation = self._ledger.seconds.get("evaluate", 0.0) + self._ledger.seconds.get("save", 0.0)
         plan = make_plan(
             self.config,
             batch_size=self._batch_size,
             steps_per_epoch=self._order.batches_per_epoch,
-            seconds_left=self._budget.remaining,
+            seconds_left=self._agreed(self._budget.remaining),
             step_seconds=step_seconds,
-            eval_seconds=evaluation,
+            eval_seconds=self._agreed(evaluation),
         )
         self._record["plan"] = dataclasses.asdict(plan)
         self._write_record(status="running")
-        logger.info(
+        self._say(
             "plan: %d steps of %d utterances (%.2f epochs), evaluation every %d steps, %s trainable parameters%s",
             plan.total_steps,
             plan.batch_size,
@@ -319,7 +342,7 @@ class Training:
         history = self.directory / "history.jsonl"
         rows = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
         self._history = [row for row in rows if row["step"] <= state["step"]]
-        logger.info("resumed from step %d in %s", state["step"], self.directory)
+        self._say("resumed from step %d in %s", state["step"], self.directory)
         return state["step"], state["best"]
 
     def _load_record(self) -> dict[str, Any]:
@@ -371,9 +394,13 @@ class Training:
         }
         write_json(self.directory / "model" / "headroom.json", facts)
 
+    def _say(self, message: str, *values: Any) -> None:
+        if self._accelerator.is_main_process:
+            logger.info(message, *values)
+
     def _log(self, step: int, plan: Plan, window: _LogWindow) -> None:
         left = (plan.total_steps - step) * window.seconds_per_step
-        logger.info(
+        self._say(
             "step %d/%d  loss %.3f nats  lr %.1e  grad norm %.2f  %.0f audio-s/s  %s left",
             step,
             plan.total_steps,

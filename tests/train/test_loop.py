@@ -306,3 +306,66 @@ def test_trainable_parameters_by_method():
     assert trainable_parameters(apply_method(tiny_whisper(), short())) == tiny.card.parameters - positions
     # 3 attentions of 4 square projections, rank 32 on both sides of each
     assert trainable_parameters(apply_method(tiny_whisper(), short(method="lora"))) == 3 * 4 * 2 * 32 * 32
+
+
+def test_running_a_run_again_that_stopped_early_changes_nothing(tmp_path):
+    validate = lambda model: {"dev": [ErrorCounts(hits=1, substitutions=1)]}  # noqa: E731
+    config = short(max_steps=40, learning_rate=0.5, early_stopping_patience=1)
+    first = start(tmp_path, config, validate=validate).run()
+    assert first.reason == "early stop"
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert start(tmp_path, config, validate=validate).run() == first
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_running_a_run_again_that_spent_its_budget_takes_no_further_step(tmp_path):
+    training = on_budget(tmp_path, 120.0)
+    backward = training._backward
+
+    def slower_than_probed(*arguments):
+        training._clock.now += 1.0 if training._record.get("plan") else 0.0
+        return backward(*arguments)
+
+    training._backward = slower_than_probed
+    first = training.run()
+    assert first.reason == "budget"
+    assert on_budget(tmp_path, 120.0).run() == first
+
+
+@pytest.mark.parametrize("moment", ["history", "checkpoint"])
+def test_killed_while_it_saves_the_history_stays_whole(tmp_path, moment):
+    start(tmp_path / "whole", short()).run()
+    cut = start(tmp_path / "cut", short())
+    write_history, save = cut._write_history, cut._checkpoints.save
+
+    def killed_after_history():
+        write_history()
+        if moment == "history" and len(cut._history) == 3:
+            raise Stopped
+
+    def killed_after_checkpoint(step, *arguments):
+        save(step, *arguments)
+        if moment == "checkpoint" and step == 4:
+            raise Stopped
+
+    cut._write_history, cut._checkpoints.save = killed_after_history, killed_after_checkpoint
+    with pytest.raises(Stopped):
+        cut.run()
+    start(tmp_path / "cut", short()).run()
+    assert (tmp_path / "whole/history.jsonl").read_text() == (tmp_path / "cut/history.jsonl").read_text()
+    assert_equal_weights(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_waiting_for_audio_counts_as_training(tmp_path):
+    training = on_budget(tmp_path, None)
+    training.config = short(max_steps=4, eval_steps=4)
+    steps = training._feed.steps
+
+    def slow_steps(first, last):
+        for step in steps(first, last):
+            training._clock.now += 10.0
+            yield step
+
+    training._feed.steps = slow_steps
+    training.run()
+    assert json.loads((tmp_path / "train.json").read_text())["minutes"]["train"] * 60 == pytest.approx(44.0, abs=0.1)
