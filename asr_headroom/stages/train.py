@@ -204,6 +204,6 @@ def _budget_seconds(config: TrainStageConfig) -> float | None:
         return None
     if "gpu-" not in config.budget:
         return parse_budget(config.budget)
-    import torch
+    from accelerate import PartialState
 
-    return parse_budget(config.budget, num_gpus=max(1, torch.cuda.device_count()))
+    return parse_budget(config.budget, num_gpus=PartialState().num_processes)

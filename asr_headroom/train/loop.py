@@ -153,9 +153,10 @@ class Training:
         with self._ledger.stage("train"):  # reading audio included; evaluating and saving are booked on their own
             step, best, reason = self._take_steps(step, best, plan)
         with self._ledger.stage("save"):
-            self._checkpoints.export(best["step"], self.directory / "model")
             if self._accelerator.is_main_process:
+                self._checkpoints.export(best["step"], self.directory / "model")
                 self._write_model_facts(best)
+            self._accelerator.wait_for_everyone()
         self._write_record(status="complete", best=best, stopped_at=step, reason=reason)
         return TrainingOutcome(
             model_directory=self.directory / "model", best_step=best["step"], plan=plan, stopped_at=step, reason=reason
