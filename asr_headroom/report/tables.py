@@ -239,12 +239,15 @@ def _choose_bases(group: Sequence[Results], base: str | None, notes: list[str]) 
     if all(choice is None for choice in bases) and len(group) == 2:
         notes.append(f"neither run names the other as its parent; '{group[0].run.name}' is taken as the base")
         return [None, 0]
+    orphans: dict[str, list[str]] = {}
     for results, choice in zip(group, bases, strict=True):
         if results.run.parent is not None and choice is None:
-            notes.append(
-                f"'{results.run.name}' comes from '{results.run.parent}', which was not tested on these "
-                "utterances; no difference is given"
-            )
+            orphans.setdefault(results.run.parent, []).append(results.run.name)
+    for parent, names in orphans.items():
+        notes.append(
+            f"{', '.join(names)}: no difference is given, because the parent '{parent}' is not among these runs "
+            "on these utterances"
+        )
     return bases
 
 

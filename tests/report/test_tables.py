@@ -32,7 +32,7 @@ def test_same_name_and_fingerprint_do_not_hide_other_references(base, tuned):
     tables = build_tables([base, forged])
     assert len(tables) == 2
     assert all(row.pair is None for table in tables for row in table.rows)
-    assert "comes from 'base', which was not tested on these utterances" in tables[1].notes[0]
+    assert "because the parent 'base' is not among these runs" in tables[1].notes[0]
 
 
 def test_an_unfinished_run_is_compared_with_nothing(base, tuned):
