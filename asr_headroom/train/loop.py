@@ -183,6 +183,7 @@ class Training:
             step = number + 1
             if step % self.config.logging_steps == 0:
                 self._log(step, plan, window)
+                self._write_record(status="running")  # so that what a kill costs still counts against the budget
             # Another step must fit before the last evaluation, or this was the last step.
             over = self._agreed(self._budget.remaining < (plan.eval_seconds or 0.0) + window.seconds_per_step)
             if over or step % plan.eval_steps == 0 or step == plan.total_steps:
@@ -296,7 +297,13 @@ class Training:
 
     def _frozen_plan(self) -> Plan:
         if self._record.get("plan"):
-            return Plan(**self._record["plan"])
+            plan = Plan(**self._record["plan"])
+            if plan.batch_size != self._batch_size:
+                raise TrainingError(
+                    f"{self.directory}: was begun with steps of {plan.batch_size} utterances, this one takes "
+                    f"{self._batch_size}; resume it with the same number of processes, or choose another --output"
+                )
+            return plan
         step_seconds = self._agreed(self._probe()) if self._budget_seconds is not None else None
         evaluation = self._ledger.seconds.get("evaluate", 0.0) + self._ledger.seconds.get("save", 0.0)
         plan = make_plan(
@@ -341,8 +348,13 @@ class Training:
         state = self._checkpoints.restore(steps[-1], self.model.module)
         self._optimizer.load_state_dict(state["optimizer"])
         history = self.directory / "history.jsonl"
-        rows = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
-        self._history = [row for row in rows if row["step"] <= state["step"]]
+        try:
+            rows = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
+            self._history = [row for row in rows if row["step"] <= state["step"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{history}: cannot be read ({error}); delete it, the training goes on without"
+            ) from error
         self._say("resumed from step %d in %s", state["step"], self.directory)
         return state["step"], state["best"]
 

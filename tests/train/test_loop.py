@@ -369,3 +369,38 @@ def test_waiting_for_audio_counts_as_training(tmp_path):
     training._feed.steps = slow_steps
     training.run()
     assert json.loads((tmp_path / "train.json").read_text())["minutes"]["train"] * 60 == pytest.approx(44.0, abs=0.1)
+
+
+def test_seconds_lost_to_a_kill_count_against_the_budget(tmp_path):
+    training = on_budget(tmp_path, 1000.0)
+    step = training._step
+
+    def killed_at_sixth(number, *arguments):
+        if number == 5:  # lines of the log after steps 2 and 4
+            raise Stopped
+        return step(number, *arguments)
+
+    training._step = killed_at_sixth
+    with pytest.raises(Stopped):
+        training.run()
+    minutes = json.loads((tmp_path / "train.json").read_text())["minutes"]
+    assert minutes["train"] * 60 == pytest.approx(4.0, abs=0.1)
+
+
+def test_resuming_with_another_number_of_processes_is_refused(tmp_path):
+    config = short()
+    start(tmp_path, config).run()
+    record = json.loads((tmp_path / "train.json").read_text())
+    record["plan"]["batch_size"] = 8  # as two processes of four would have planned
+    (tmp_path / "train.json").write_text(json.dumps(record | {"status": "running"}))
+    with pytest.raises(TrainingError, match="steps of 8 utterances, this one takes 4"):
+        start(tmp_path, config).run()
+
+
+def test_a_damaged_history_is_refused(tmp_path):
+    start(tmp_path, short()).run()
+    record = json.loads((tmp_path / "train.json").read_text())
+    (tmp_path / "train.json").write_text(json.dumps(record | {"status": "running"}))
+    (tmp_path / "history.jsonl").write_text('{"step": 0, \n')
+    with pytest.raises(TrainingError, match=r"history\.jsonl: cannot be read"):
+        start(tmp_path, short()).run()
