@@ -39,6 +39,7 @@ __all__ = [
     "Score",
     "compare_results",
     "decoding_windows",
+    "kept_base",
     "other_profile",
     "own_normalizer",
     "score_results",
@@ -130,6 +131,11 @@ class PairedResults:
     other_comparison: Comparison | None = None
     left_out: int = 0
     warnings: tuple[str, ...] = ()
+
+
+def kept_base(run: RunInfo) -> bool:
+    """Whether training ended with the base itself, because no step beat it on dev."""
+    return bool(run.model.get("method")) and run.model.get("best_step") == 0
 
 
 def own_normalizer(results: Results) -> Normalizer:
@@ -282,7 +288,7 @@ def _run_warnings(results: Results, normalizer: Normalizer) -> Iterator[str]:
     if run.model.get("language_mismatch"):
         language = run.language or "this language"
         yield f"'{run.name}' was not made for {language}; it is a lower bound, not a competitor"
-    if run.model.get("method") and run.model.get("best_step") == 0:
+    if kept_base(run):
         yield f"no training step of '{run.name}' beat its base on dev; what is shown is the base, unchanged"
     stored = run.normalizer
     if stored.get("id") == normalizer.id and stored.get("hash") not in (None, normalizer.hash):

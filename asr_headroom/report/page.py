@@ -98,7 +98,8 @@ def render_page(tables: Sequence[TestTable], *, title: str, max_clips: int = 50)
     html = environment.get_template("page.html").render(
         title=title,
         summary=_summary(tables, listings),
-        verdicts=[_verdict(listing) for listing in listings],
+        # What could be told comes first; otherwise the order of the tables.
+        verdicts=[_verdict(v) for v in sorted(listings, key=lambda v: v.pair.comparison.verdict == "cannot tell")],
         tables=[_table(table) for table in tables],
         figures=list(_figures(tables)),
         comparisons=list(show_listings(listings, shelf)),
@@ -134,7 +135,7 @@ def _verdict(listing: Listing) -> dict[str, Any]:
         "css": c.verdict.replace(" ", "-"),
         "headline": verdict_headline(pair),
         "short": verdict_short(pair),
-        "needed": what_it_would_take(c) if c.verdict == "cannot tell" else "",
+        "needed": what_it_would_take(pair) if c.verdict == "cannot tell" else "",
         "test": listing.table.data,
         "rates": f"{rate_name(pair.normalizer.unit)} {format_percent(c.base)} → {format_percent(c.system)}",
         "difference": f"{format_points(c.difference)} points",

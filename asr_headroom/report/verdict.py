@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from asr_headroom.analysis.scoring import PairedResults, Score
+from asr_headroom.analysis.scoring import PairedResults, Score, kept_base
 from asr_headroom.metrics.significance import MIN_CLUSTERS, MIN_CLUSTERS_TO_JUDGE, Comparison, Interval
 from asr_headroom.text.units import rate_name
 
@@ -115,7 +115,7 @@ def verdict_line(pair: PairedResults) -> str:
     )
     if comparison.verdict != "cannot tell":
         return f"{comparison.verdict}: {numbers}"
-    return f"cannot tell; {what_it_would_take(comparison)}: {numbers}"
+    return f"cannot tell; {what_it_would_take(pair)}: {numbers}"
 
 
 def verdict_headline(pair: PairedResults) -> str:
@@ -126,7 +126,7 @@ def verdict_headline(pair: PairedResults) -> str:
         return f"{system} is better than {base}, by {points}"
     if comparison.verdict == "worse":
         return f"{system} is worse than {base}, by {points}"
-    return f"Cannot tell {system} from {base}; {what_it_would_take(comparison)}"
+    return f"Cannot tell {system} from {base}; {what_it_would_take(pair)}"
 
 
 def verdict_short(pair: PairedResults) -> str:
@@ -137,8 +137,11 @@ def verdict_short(pair: PairedResults) -> str:
     return f"{system} is {pair.comparison.verdict} than {base}"
 
 
-def what_it_would_take(comparison: Comparison) -> str:
-    """How many more utterances would settle an open comparison, in words."""
+def what_it_would_take(pair: PairedResults) -> str:
+    """How many more utterances would settle an open comparison, in words, or why none would."""
+    comparison = pair.comparison
+    if kept_base(pair.system.run) and comparison.difference == 0:
+        return "no training step beat the base on dev, so the base itself was kept"
     needed = utterances_to_ask_for(comparison)
     if needed is None:
         return "both make exactly as many errors"

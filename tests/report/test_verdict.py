@@ -111,3 +111,12 @@ def test_number_formats():
     assert [format_count(n) for n in (0, 999, 1_000, 1_179_648, 37_760_640, 12_819_215_360)] == [
         "0", "999", "1.00 k", "1.18 M", "37.8 M", "12.8 B",
     ]  # fmt: skip
+
+
+def test_a_kept_base_is_said_instead_of_more_utterances():
+    texts = [(f"phrase {i} avec des mots", f"phrase {i} avec mots") for i in range(20)]
+    kept = {"method": "lora", "best_step": 0}
+    pair = compare_results(make_results(texts, name="base"), make_results(texts, name="tuned", model=kept))
+    assert verdict_line(pair).startswith(
+        "cannot tell; no training step beat the base on dev, so the base itself was kept: "
+    )
