@@ -11,11 +11,12 @@ from __future__ import annotations
 import ctypes
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from asr_headroom.errors import ConfigError, MissingDependencyError
+from asr_headroom.errors import ConfigError, MissingDependencyError, did_you_mean
 
 __all__ = ["Event", "Speech", "synthesize"]
 
@@ -71,9 +72,12 @@ def synthesize(
 
     Raises:
         MissingDependencyError: ``espeakng-loader`` is not installed.
-        ConfigError: there is no such voice.
+        ConfigError: there is no such voice or variant.
     """
     engine = _engine()
+    # espeak-ng takes an unknown variant for none and speaks on.
+    if variant and variant not in engine.variants:
+        raise ConfigError(f"unknown espeak-ng variant '{variant}'{did_you_mean(variant, engine.variants)}")
     engine.chunks.clear()
     engine.events.clear()
     name = f"{voice}+{variant}" if variant else voice
@@ -114,6 +118,7 @@ class _Engine:
     def __init__(self, library_path: str, data_path: str) -> None:
         self.chunks: list[np.ndarray] = []
         self.events: list[Event] = []
+        self.variants = {path.name for path in (Path(data_path) / "voices" / "!v").iterdir()}
         self.library = ctypes.CDLL(library_path)
         self.sampling_rate: int = self.library.espeak_Initialize(
             _RETRIEVE, 200, data_path.encode(), _PHONEME_EVENTS_NO_EXIT

@@ -79,6 +79,9 @@ def load(
         module = load_pretrained(
             WhisperForConditionalGeneration.from_pretrained, source, weights=True, dtype=getattr(torch, dtype)
         )
+    if Path(source).is_dir():
+        # An adapter stores this name as its base; a relative path would break from another working directory.
+        module.name_or_path = str(Path(source).resolve())
     return Whisper(load_adapter(module, model_id) if base_id else module, processor, model_id=model_id, window=window)
 
 

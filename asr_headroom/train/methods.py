@@ -33,7 +33,8 @@ def apply_method(model: T, config: TrainConfig) -> T:
         )
     if hasattr(model.module, "peft_config"):
         raise ModelError(
-            f"'{model.card.model_id}' is an adapter; merge it into its base first and train the merged folder"
+            f"'{model.card.model_id}' is an adapter; merge it into its base first (merge_lora in "
+            "asr_headroom.models.lora, then save_pretrained) and train the merged folder"
         )
     if config.method == "lora":
         model = attach_lora(model, config.lora, seed=config.seed)

@@ -59,3 +59,8 @@ def test_missing_package_names_the_install_command(monkeypatch):
     with pytest.raises(MissingDependencyError, match=r"pip install 'asr-headroom\[lab\]'"):
         espeak.synthesize("a", "fr")
     espeak._engine.cache_clear()
+
+
+def test_an_unknown_variant_is_refused_not_ignored():
+    with pytest.raises(ConfigError, match="did you mean 'belinda'"):
+        espeak.synthesize("bonjour", "fr", variant="belynda")

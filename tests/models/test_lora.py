@@ -81,6 +81,16 @@ def test_loading_an_adapter_changes_the_loss_to_that_of_the_trained_model(adapte
     assert loaded.transcribe(SPEECH) == model.transcribe(SPEECH)
 
 
+def test_an_adapter_finds_its_base_from_another_working_directory(tmp_path, monkeypatch):
+    tiny_whisper().save_pretrained(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    model = trained(attach_lora(load_model("base"), LoraConfig(rank=4, alpha=8)))
+    model.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    torch.testing.assert_close(nats(load_model("../adapter")), nats(model))
+
+
 def test_merged_equals_unmerged(adapter):
     _, folder, model = adapter
     batch = model.collate(SPEECH)
