@@ -287,7 +287,7 @@ def _run_warnings(results: Results, normalizer: Normalizer) -> Iterator[str]:
         yield f"'{run.name}' is not finished: {total} predictions so far"
     if run.model.get("language_mismatch"):
         language = run.language or "this language"
-        yield f"'{run.name}' was not made for {language}; it is a lower bound, not a competitor"
+        yield f"'{run.name}' was not made for {language}; it is a mismatch baseline, not a competitor"
     if kept_base(run):
         yield f"no training step of '{run.name}' beat its base on dev; what is shown is the base, unchanged"
     stored = run.normalizer

@@ -263,6 +263,7 @@ def _with_holm(tables: Sequence[TestTable]) -> list[TestTable]:
 
 def _table_markdown(table: TestTable) -> str:
     name = rate_name(table.unit)
+    warnings = dict.fromkeys(warning for row in table.rows for warning in row.score.warnings)
     header = (
         "system", "parameters", "trained", f"{name} (95 % interval)", "difference to base, points", "verdict",
         "detectable", "loops / empty / cut", "minutes",
@@ -277,7 +278,7 @@ def _table_markdown(table: TestTable) -> str:
         "|---" + "|---:" * (len(header) - 1) + "|",
         *("| " + " | ".join(_cell(text) for text in _row_cells(row)) + " |" for row in table.rows),
         "",
-        *(f"- {_cell(note)}" for note in table.notes),
+        *(f"- {_cell(note)}" for note in (*table.notes, *warnings)),
     ]
     return "\n".join(lines) + "\n"
 

@@ -132,3 +132,10 @@ def test_nonsense_sizes_are_left_blank(base):
     assert table.rows[0].parameters is None
     assert table.rows[0].trainable_parameters is None
     assert "| odd | – | – |" in to_markdown([table])
+
+
+def test_what_makes_a_row_doubtful_stands_under_its_table():
+    mismatch = make_results([("un", "deux")] * 4, name="english-only", language="fr", model={"language_mismatch": True})
+    assert "- 'english-only' was not made for fr; it is a mismatch baseline, not a competitor" in to_markdown(
+        build_tables([mismatch])
+    )
