@@ -57,7 +57,8 @@ def main() -> None:
         "greedy transcription": lambda window, batch: models[window].transcribe(batch),
     }
     print(
-        f"batch {BATCH}, {torch.get_num_threads()} threads, torch {torch.__version__}; median of {arguments.repetitions}"
+        f"batch {BATCH}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"median of {arguments.repetitions}"
     )
     print("| task | clips, s | 30 s window, s | fitted, s | ratio |\n|---|---|---:|---:|---:|")
     for task, run in tasks.items():
