@@ -288,8 +288,6 @@ def _run_warnings(results: Results, normalizer: Normalizer) -> Iterator[str]:
     if run.model.get("language_mismatch"):
         language = run.language or "this language"
         yield f"'{run.name}' was not made for {language}; it is a mismatch baseline, not a competitor"
-    if kept_base(run):
-        yield f"no training step of '{run.name}' beat its base on dev; what is shown is the base, unchanged"
     stored = run.normalizer
     if stored.get("id") == normalizer.id and stored.get("hash") not in (None, normalizer.hash):
         yield (

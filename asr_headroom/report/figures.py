@@ -19,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 
 from asr_headroom.report.labels import label_points
 from asr_headroom.report.tables import Row, TestTable
-from asr_headroom.report.verdict import format_count, format_points
+from asr_headroom.report.verdict import format_count, format_points, verdict_word
 from asr_headroom.text.units import rate_name
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def _paint_differences(axes: Axes, compared: Sequence[tuple[TestTable, Row]]) ->
         axes.plot([low, high], [y, y], color=ink, linewidth=1.8, solid_capstyle="butt")
         axes.plot(100 * comparison.difference, y, "D", color=ink, markersize=4.5)
         axes.annotate(
-            f"{format_points(comparison.difference)}  {comparison.verdict}",
+            f"{format_points(comparison.difference)}  {verdict_word(row.pair)}",
             (1.02, y),
             xycoords=axes.get_yaxis_transform(),
             fontsize=8.5,

@@ -28,6 +28,7 @@ from asr_headroom.report.verdict import (
     format_points,
     verdict_headline,
     verdict_short,
+    verdict_word,
     what_it_would_take,
 )
 from asr_headroom.results.store import Results
@@ -172,7 +173,7 @@ def _table_row(row: Row) -> dict[str, Any]:
         "interval": "" if comparison is None else format_interval(comparison.interval, signed=True),
         "p": "" if comparison is None else format_p(comparison.p_value).removeprefix("p = ").removeprefix("p "),
         "detectable": "" if comparison is None else f"{100 * comparison.minimal_detectable_effect:.2f}",
-        "verdict": "" if comparison is None else comparison.verdict,
+        "verdict": "" if row.pair is None else verdict_word(row.pair),
         "css": "" if comparison is None else comparison.verdict.replace(" ", "-"),
         "outputs": " / ".join(
             f"{100 * share / total:.1f}" for share in (row.score.looped, row.score.empty, row.score.truncated)

@@ -26,6 +26,7 @@ from asr_headroom.report.verdict import (
     format_percent,
     format_points,
     score_json,
+    verdict_word,
 )
 from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer, normalizer_for_language
@@ -291,7 +292,7 @@ def _row_cells(row: Row) -> list[str]:
         c = row.pair.comparison
         interval = format_interval(c.interval, signed=True)
         difference = f"{format_points(c.difference)} ({interval}), {format_p(c.p_value)}"
-        verdict, detectable = c.verdict, f"{100 * c.minimal_detectable_effect:.2f}"
+        verdict, detectable = verdict_word(row.pair), f"{100 * c.minimal_detectable_effect:.2f}"
     return [
         row.name,
         "–" if row.parameters is None else format_count(row.parameters),

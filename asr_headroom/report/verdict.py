@@ -27,6 +27,7 @@ __all__ = [
     "verdict_headline",
     "verdict_line",
     "verdict_short",
+    "verdict_word",
     "what_it_would_take",
 ]
 
@@ -132,15 +133,24 @@ def verdict_headline(pair: PairedResults) -> str:
 def verdict_short(pair: PairedResults) -> str:
     """The verdict as a phrase for a list of many."""
     system, base = pair.system.run.name, pair.base.run.name
+    if verdict_word(pair) == "base kept":
+        return f"{system} kept {base}"
     if pair.comparison.verdict == "cannot tell":
         return f"Cannot tell {system} from {base}"
     return f"{system} is {pair.comparison.verdict} than {base}"
 
 
+def verdict_word(pair: PairedResults) -> str:
+    """The verdict in a table's cell; ``base kept`` where training ended with the base itself."""
+    if kept_base(pair.system.run) and pair.comparison.difference == 0:
+        return "base kept"
+    return pair.comparison.verdict
+
+
 def what_it_would_take(pair: PairedResults) -> str:
     """How many more utterances would settle an open comparison, in words, or why none would."""
     comparison = pair.comparison
-    if kept_base(pair.system.run) and comparison.difference == 0:
+    if verdict_word(pair) == "base kept":
         return "no training step beat the base on dev, so the base itself was kept"
     needed = utterances_to_ask_for(comparison)
     if needed is None:

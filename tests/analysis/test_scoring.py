@@ -127,7 +127,6 @@ def test_speakers_known_to_one_run_are_enough():
         ({}, {"data": {"name": "a test", "fingerprint": "other"}}, "different fingerprints"),
         ({"status": "running"}, {}, "is not finished: 20 predictions so far"),
         ({}, {"model": {"language_mismatch": True}, "language": None}, "was not made for this language"),
-        ({}, {"model": {"method": "lora", "best_step": 0}}, "is the base, unchanged"),
     ],
 )
 def test_what_makes_two_runs_less_comparable(base, system, warning):

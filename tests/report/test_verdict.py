@@ -4,6 +4,7 @@ import json
 import pytest
 
 from asr_headroom.analysis.scoring import compare_results, score_results
+from asr_headroom.report.tables import build_tables, to_markdown
 from asr_headroom.report.verdict import (
     comparison_facts,
     comparison_json,
@@ -117,6 +118,8 @@ def test_a_kept_base_is_said_instead_of_more_utterances():
     texts = [(f"phrase {i} avec des mots", f"phrase {i} avec mots") for i in range(20)]
     kept = {"method": "lora", "best_step": 0}
     pair = compare_results(make_results(texts, name="base"), make_results(texts, name="tuned", model=kept))
+    assert verdict_short(pair) == "tuned kept base"
+    assert "| base kept |" in to_markdown(build_tables([pair.base, pair.system]))
     assert verdict_line(pair).startswith(
         "cannot tell; no training step beat the base on dev, so the base itself was kept: "
     )
