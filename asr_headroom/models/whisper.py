@@ -53,7 +53,13 @@ _START_TOKEN = "<|startoftranscript|>"
 
 
 def load(
-    model_id: str, *, window: Window = "full", dtype: str = "float32", random_init: bool = False, seed: int = 0
+    model_id: str,
+    *,
+    window: Window = "full",
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_init: bool = False,
+    seed: int = 0,
 ) -> Whisper:
     """Whisper from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -61,6 +67,7 @@ def load(
         model_id: hub id or path.
         window: ``full`` is the window the model was built for (30 s), ``fit`` the seconds that hold each recording.
         dtype: of the weights; training wants float32.
+        device: where to put them; ``auto`` is the GPU where there is one. Training places them itself.
         random_init: keep architecture and tokenizer, draw new weights.
         seed: of the new weights.
 
@@ -82,7 +89,11 @@ def load(
     if Path(source).is_dir():
         # An adapter stores this name as its base; a relative path would break from another working directory.
         module.name_or_path = str(Path(source).resolve())
-    return Whisper(load_adapter(module, model_id) if base_id else module, processor, model_id=model_id, window=window)
+    if base_id:
+        module = load_adapter(module, model_id)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Whisper(module.to(device), processor, model_id=model_id, window=window)
 
 
 class Whisper:
@@ -168,8 +179,8 @@ class Whisper:
         return self._window_samples(round(utterance.measured_duration() * self.card.sampling_rate))
 
     def decoding_state(self) -> dict[str, Any]:
-        """The window is part of every decoding."""
-        return {"window": self.window}
+        """Window and precision of the weights: both change outputs."""
+        return {"window": self.window, "dtype": str(self._core.dtype).removeprefix("torch.")}
 
     def collate(self, batch: Sequence[Utterance]) -> Batch:
         """Waveforms, decoder inputs and labels on the CPU.

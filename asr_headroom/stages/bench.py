@@ -51,6 +51,9 @@ class BenchConfig:
     window: Literal["full", "fit"] = "full"
     """Whisper: full decodes in the 30 s window it was trained with; fit in the seconds that hold the recording."""
 
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the weights; half precision is faster on a GPU and changes some outputs."""
+
     batch_size: int = 16
     """Utterances decoded together, at most."""
 
@@ -119,7 +122,7 @@ def bench(config: BenchConfig) -> list[Results]:
             if _is_complete(directory, model_id, config, loaded):
                 logger.info("%s: complete already", directory)
             else:
-                model = model or load_model(model_id, window=config.window)
+                model = model or load_model(model_id, window=config.window, dtype=config.dtype, device="auto")
                 _run_one(model, model_id, source, loaded, directory, config)
             results.append(load_results(directory))
     return results
@@ -209,7 +212,7 @@ def _is_complete(directory: Path, model_id: str, config: BenchConfig, loaded: Lo
     run = load_run(directory)
     same = run.model.get("id") == model_id and run.data.get("fingerprint") == loaded.manifest.fingerprint()
     same = same and run.language == _common_language(loaded) and run.model.get("weights") == _hash_weights(model_id)
-    settings = ("window", "batch_size", "beam_size", "max_new_tokens", "normalizer")
+    settings = ("window", "dtype", "batch_size", "beam_size", "max_new_tokens", "normalizer")
     wanted = to_mapping(config)
     return run.status == "complete" and same and all(run.config.get(name) == wanted[name] for name in settings)
 

@@ -265,6 +265,19 @@ def test_save_and_load_round_trip(tmp_path):
     torch.testing.assert_close(plain.state_dict()["proj_out.weight"], model.module.proj_out.weight)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("window", ["full", "fit"])
+def test_a_gpu_gives_the_transcripts_and_losses_of_the_cpu(tmp_path, window):
+    tiny_whisper(layers=2, seed=3).save_pretrained(tmp_path)
+    cpu = load_model(str(tmp_path), window=window, device="cpu")
+    gpu = load_model(str(tmp_path), window=window, device="auto")
+    options = DecodingOptions(max_new_tokens=12, loop_guard=LoopGuard(max_period=0))
+    assert next(gpu.module.parameters()).is_cuda
+    assert [h.text for h in gpu.transcribe(RAGGED, options)] == [h.text for h in cpu.transcribe(RAGGED, options)]
+    on_gpu = gpu.loss(gpu.collate(RAGGED).to("cuda")).nats.cpu()
+    torch.testing.assert_close(on_gpu, cpu.loss(cpu.collate(RAGGED)).nats, atol=1e-2, rtol=1e-3)
+
+
 def test_random_init_keeps_architecture_and_draws_new_weights(tmp_path):
     model = tiny_whisper()
     model.save_pretrained(tmp_path)
