@@ -229,8 +229,9 @@ class Training:
         nats = torch.zeros((), dtype=torch.float64, device=device)
         for index, batch in enumerate(batches):
             last = index == len(batches) - 1
-            with nullcontext() if last else accelerator.no_sync(self._prepared), accelerator.autocast():
-                loss = self._prepared(batch.to(device)) * step_batches.weight
+            with nullcontext() if last else accelerator.no_sync(self._prepared):
+                with accelerator.autocast():
+                    loss = self._prepared(batch.to(device)) * step_batches.weight
                 # Data parallelism averages gradients over processes; the sum over all tokens is wanted.
                 accelerator.backward(loss * (accelerator.num_processes / counted[0]))
             nats += loss.detach().double()
