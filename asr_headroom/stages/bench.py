@@ -159,6 +159,13 @@ def _run_one(
         minutes={f"train {stage}": minutes for stage, minutes in facts.get("minutes", {}).items()},
         provenance=collect_provenance(),
     )
+    if facts.get("window") not in (None, config.window):
+        logger.warning(
+            "%s was trained with --window %s and is decoded here with --window %s; its outputs may suffer",
+            run.name,
+            facts["window"],
+            config.window,
+        )
     logger.info(
         "%s on %s: %d utterances, window %s", run.name, loaded.manifest.name, len(loaded.manifest), config.window
     )

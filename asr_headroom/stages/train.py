@@ -168,6 +168,12 @@ def _usable(
         reasons[kind] += 1
     for reason, count in reasons.items():
         logger.warning("%d of %d training utterances left out, %s: %s", count, len(utterances), reason, first)
+    if form == "as-is" and usable and all(utterance.text.isupper() for utterance in usable):
+        logger.warning(
+            "all %d transcripts are in upper case, and the model will learn to write that way; "
+            "--target-form sentence rewrites them",
+            len(usable),
+        )
     if not usable:
         raise DataError(f"none of the {len(utterances)} training utterances can be used, for example {first}")
     return usable, dict(reasons)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from asr_headroom.errors import DataError, ResultsError
 from asr_headroom.stages import bench as stage
 from asr_headroom.stages.bench import BenchConfig, bench, default_name
+from asr_headroom.stages.data import load_data
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
 
@@ -91,3 +93,49 @@ def test_names():
     assert default_name("runs/fr-lora/model/") == "fr-lora"
     assert default_name("./tiny") == "tiny"
     assert default_name("model") == "model"
+
+
+def two_rows(folder, tones):
+    rows = [json.loads(line) for line in Path(tones).read_text().splitlines()[:2]]
+    rows[0]["audio"] = str(Path(tones).parent / rows[0]["audio"])
+    rows[1]["audio"] = "gone.wav"
+    manifest = folder / "gone.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return manifest
+
+
+def test_a_missing_recording_is_named_with_its_line_before_anything_runs(tiny_model, tones, tmp_path):
+    manifest = two_rows(tmp_path, tones)
+    with pytest.raises(DataError, match=r"1 of 2 rows are not there(?s:.*)gone\.jsonl:2: .*gone\.wav: no such file"):
+        bench(config(tiny_model, manifest, tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_recording_is_left_out_and_counted_when_that_is_asked_for(tiny_model, tones, tmp_path):
+    (result,) = bench(config(tiny_model, two_rows(tmp_path, tones), tmp_path, skip_bad=True))
+    assert [prediction.id for prediction in result.predictions] == ["u0"]
+    assert result.run.data["left_out"] == {"recording not there": 1}
+
+
+def test_another_window_than_in_training_is_said(tiny_model, tones, tmp_path, caplog):
+    folder = tmp_path / "trained" / "model"
+    shutil.copytree(tiny_model, folder)
+    (folder / "headroom.json").write_text(json.dumps({"window": "fit"}))
+    bench(config(folder, tones, tmp_path, window="fit"))
+    assert "was trained with" not in caplog.text
+    bench(config(folder, tones, tmp_path, window="full", output=str(tmp_path / "full")))
+    assert "trained was trained with --window fit and is decoded here with --window full" in caplog.text
+
+
+def test_rows_without_a_language_are_said(tones, tmp_path, caplog):
+    rows = [json.loads(line) for line in Path(tones).read_text().splitlines()[:2]]
+    for row in rows:
+        row["audio"] = str(Path(tones).parent / row["audio"])
+        del row["language"]
+    manifest = tmp_path / "nameless.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    load_data(str(manifest))
+    assert "2 of 2 utterances name no language; give --language" in caplog.text
+    caplog.clear()
+    load_data(str(manifest), language="en")
+    assert "name no language" not in caplog.text

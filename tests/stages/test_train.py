@@ -100,3 +100,14 @@ def test_the_target_form_is_learnt_and_scoring_does_not_see_it(tiny_model, tones
     assert by_id["u0"].reference == "ABC"
     assert by_id["u0"].hypothesis == "Abc."
     assert by_id["u0"].counts.words.errors == 0
+
+
+@pytest.mark.parametrize(("form", "is_said"), [("as-is", True), ("sentence", False)])
+def test_upper_case_transcripts_are_said(tiny_model, tones, tmp_path, caplog, form, is_said):
+    rows = [json.loads(line) for line in Path(tones).read_text().splitlines()]
+    for row in rows:
+        row |= {"audio": str(Path(tones).parent / row["audio"]), "text": row["text"].upper()}
+    manifest = tmp_path / "upper.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train(config(tiny_model, manifest, tmp_path, target_form=form, max_steps=1))
+    assert ("all 8 transcripts are in upper case" in caplog.text) is is_said
