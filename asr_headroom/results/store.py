@@ -144,9 +144,15 @@ class ResultsWriter:
 
     def _refuse(self, stored: RunInfo) -> None:
         name = self._differs_in(stored) or ""
+        there, here = getattr(stored, name), getattr(self.run, name)
+        if isinstance(there, dict) and isinstance(here, dict):
+            # Through JSON, as it was stored: a tuple there has become a list.
+            here = json.loads(json.dumps(here, default=str))
+            keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+            there, here = ({key: side.get(key) for key in keys} for side in (there, here))
         raise ResultsError(
-            f"{self.directory}: holds another run (its {name} is {getattr(stored, name)!r}, this one's is "
-            f"{getattr(self.run, name)!r}); choose another --output or delete that directory"
+            f"{self.directory}: holds another run (its {name} is {there!r}, this one's is {here!r}); "
+            "choose another --output or delete that directory"
         )
 
 
@@ -160,9 +166,14 @@ def load_run(directory: Path) -> RunInfo:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ResultsError(
-            f"{directory}: no {_RUN_FILE}; give the directory that `asr-headroom bench` wrote"
-        ) from error
+        below = sorted(str(found.parent) for depth in ("*", "*/*") for found in directory.glob(f"{depth}/{_RUN_FILE}"))
+        if below:
+            hint = f"give one of the runs in it: {', '.join(below[:5])}{' …' if len(below) > 5 else ''}"
+        elif (directory / "train.json").is_file():
+            hint = f"a training has no test results; `asr-headroom bench --models {directory / 'model'}` makes them"
+        else:
+            hint = "give a run directory that `asr-headroom bench` wrote, OUTPUT/MODEL/TESTSET"
+        raise ResultsError(f"{directory}: no {_RUN_FILE}; {hint}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path}: cannot be read ({error})") from error
     return run_from_json(plain, str(path))

@@ -129,6 +129,29 @@ def test_writer_refuses_a_directory_of_another_run(tmp_path, other):
     assert load_results(tmp_path).run.data == RUN.data
 
 
+def test_a_refusal_shows_only_what_differs(tmp_path):
+    run = dataclasses.replace(RUN, decoding={"beam_size": 1, "window": "full"})
+    with ResultsWriter(tmp_path, run) as writer:
+        writer.append(predictions(1))
+    other = dataclasses.replace(run, decoding={"beam_size": 1, "window": "fit"})
+    with pytest.raises(ResultsError, match=r"its decoding is \{'window': 'full'\}, this one's is \{'window': 'fit'\}"):
+        ResultsWriter(tmp_path, other)
+
+
+def test_a_folder_of_runs_names_them(tmp_path):
+    with ResultsWriter(tmp_path / "base" / "small" / "test", RUN) as writer:
+        writer.append(predictions(1))
+    for folder in (tmp_path / "base", tmp_path / "base" / "small"):
+        with pytest.raises(ResultsError, match=r"give one of the runs in it: .*small.test$"):
+            load_results(folder)
+
+
+def test_the_folder_of_a_training_is_told_from_a_run(tmp_path):
+    (tmp_path / "train.json").write_text("{}")
+    with pytest.raises(ResultsError, match="a training has no test results; `asr-headroom bench --models "):
+        load_results(tmp_path)
+
+
 def test_a_run_that_never_predicted_anything_gives_way_to_another(tmp_path):
     with ResultsWriter(tmp_path, RUN) as writer:
         writer.add_minutes("load", 1.0)
@@ -211,7 +234,7 @@ def test_malformed_run_directories(tmp_path, damage, content, message):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(ResultsError, match=r"no run\.json; give the directory that"):
+    with pytest.raises(ResultsError, match=r"no run\.json; give a run directory that"):
         load_results(tmp_path / "nowhere")
     write_results(tmp_path, make_results(TEXTS))
     (tmp_path / "predictions.jsonl").unlink()
