@@ -30,6 +30,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(to_json(tables), ensure_ascii=False, indent=1))
         return 0
-    print(to_markdown(tables))
+    print(to_markdown(tables).rstrip("\n") + "\n")
     print(f"Next: asr-headroom report {config.output} --output {config.output}/page.html")
     return 0

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 
 from asr_headroom.config import apply_overrides, field_descriptions, from_mapping, load_yaml, to_mapping
+from asr_headroom.errors import ConfigError
 
 __all__ = ["add_config_arguments", "config_from_arguments", "print_settings"]
 
@@ -72,7 +73,17 @@ def config_from_arguments(arguments: argparse.Namespace, config_type: type[C]) -
     for spec in dataclasses.fields(config_type):  # type: ignore[arg-type]
         if hasattr(arguments, spec.name):
             values[spec.name] = getattr(arguments, spec.name)
-    return from_mapping(config_type, apply_overrides(values, arguments.set), where=arguments.config or "config")
+    values = apply_overrides(values, arguments.set)
+    if not arguments.config:
+        required = (
+            spec.name
+            for spec in dataclasses.fields(config_type)  # type: ignore[arg-type]
+            if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        )
+        missing = [name for name in required if name not in values]
+        if missing:
+            raise ConfigError("\n".join(f"'{name}' is missing; give --{name.replace('_', '-')}" for name in missing))
+    return from_mapping(config_type, values, where=arguments.config or "config")
 
 
 def _without_none(hint: Any) -> Any:

@@ -13,7 +13,9 @@ SUMMARY = "error rates of one run, with their interval"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of ``score``."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="directory that bench or train wrote")
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", help="run directory that bench wrote: OUTPUT/MODEL/TESTSET"
+    )
     parser.add_argument("--normalizer", metavar="ID", help="text clean-up before scoring (default: the run's own)")
     parser.add_argument("--json", action="store_true", help="print JSON; rates are fractions")
 

@@ -25,5 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
         return print_settings(config)
     directory = train(config)
     print(directory)
-    print(f"Next: asr-headroom bench --models {config.model} {directory} --data TEST --window {config.window}")
+    language = f" --language {config.language}" if config.language else ""
+    print(
+        f"Next: asr-headroom bench --models {config.model} {directory} --data TEST{language} --window {config.window}"
+    )
     return 0
