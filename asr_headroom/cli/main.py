@@ -96,6 +96,8 @@ def _configure_logging(*, quiet: bool, verbose: bool) -> None:
     logging.getLogger("asr_headroom").setLevel(logging.WARNING if quiet else logging.INFO)
     root = logging.getLogger()
     root.handlers = [handler]
+    # The hub's client has a handler of its own; each of its retries would be said twice.
+    logging.getLogger("huggingface_hub").propagate = False
     root.setLevel(logging.INFO if verbose else logging.ERROR)
 
 

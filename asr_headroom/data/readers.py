@@ -147,9 +147,9 @@ def _scan_path(path: Path, name: str, language: str | None, limit: int | None) -
 
 
 def _nothing_in(folder: Path) -> str:
-    manifests = sorted(p.name for p in folder.iterdir() if p.suffix in (".jsonl", *TABLE_SUFFIXES))
+    manifests = sorted(str(p) for p in folder.iterdir() if p.suffix in (".jsonl", *TABLE_SUFFIXES))
     if manifests:
-        return f"a folder with several manifests; give one of: {', '.join(manifests[:10])}"
+        return f"a folder is read by its metadata, not by its tables; give one of: {', '.join(manifests[:10])}"
     if (folder / "text").is_file():
         return "has a file named text but no wav.scp with the recordings"
     return "no metadata.csv, metadata.jsonl, wav.scp, parquet or transcripts (.txt) in this folder"

@@ -37,6 +37,10 @@ def load_pretrained(from_pretrained: Callable[..., Any], source: str, *, weights
     Raises:
         ModelError: not found, damaged, or its tensors are not those of the architecture.
     """
+    if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).is_dir():
+        raise ModelError(
+            f"cannot load '{source}': no such folder; give a hub id, or a folder written by save_pretrained"
+        )
     try:
         if not weights:
             return from_pretrained(source, **options)

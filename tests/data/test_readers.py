@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,9 @@ def test_shared_manifests_are_read_without_a_problem(shared, name):
     ]
     assert not manifest.problems
     assert len(manifest[0].samples(16_000)) == pytest.approx(manifest[0].duration * 16_000, abs=160)
+
+
+def test_a_folder_of_tables_names_the_paths_to_give(tmp_path):
+    (tmp_path / "test.tsv").write_text("path\tsentence\n")
+    with pytest.raises(DataError, match=re.escape(f"give one of: {tmp_path / 'test.tsv'}")):
+        read_manifest(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 
 from asr_headroom.audio.features import log_mel
 from asr_headroom.errors import DataError, ModelError
+from asr_headroom.models.checkpoints import load_pretrained
 from asr_headroom.models.decoding import DecodingOptions, LoopGuard
 from asr_headroom.models.registry import load_model
 from asr_headroom.testing.synthetic import tone_utterance
@@ -363,3 +365,9 @@ def test_card_counts_the_published_parameters(width, layers, heads, mels, vocab,
     with torch.device("meta"):
         module = WhisperForConditionalGeneration(config)
     assert sum(p.numel() for p in module.parameters()) == parameters
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/no/where", "runs/small/model"])
+def test_a_path_that_is_not_there_is_no_hub_id(source):
+    with pytest.raises(ModelError, match=f"cannot load '{re.escape(source)}': no such folder"):
+        load_pretrained(WhisperForConditionalGeneration.from_pretrained, source)
