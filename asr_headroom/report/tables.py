@@ -218,12 +218,15 @@ def _renamed(results: Results, name: str) -> Results:
 
 
 def _unique_names(group: Sequence[Results]) -> list[str]:
-    """Names of the systems; those that occur twice are told apart by their directory, or by a number."""
+    """Names of the systems; those that occur twice are told apart by window, by directory, or by a number."""
     times = Counter(results.run.name for results in group)
+    windows = {name: [r.run.decoding.get("window") for r in group if r.run.name == name] for name in times}
     names: list[str] = []
     for index, results in enumerate(group):
         name = results.run.name
-        if times[name] > 1:
+        if times[name] > 1 and None not in windows[name] and len(set(windows[name])) == times[name]:
+            name = f"{name} [window {results.run.decoding['window']}]"
+        elif times[name] > 1:
             name = f"{name} [{results.path.name if results.path else index + 1}]"
             name = name if name not in names else f"{name} {index + 1}"
         names.append(name)
@@ -236,7 +239,12 @@ def _choose_bases(group: Sequence[Results], base: str | None, notes: list[str]) 
     if base is not None:
         return [index.get(base) if results.run.name != base else None for results in group]
     parents = [results.run.parent for results in group]
-    bases = [index.get(p) if p is not None and p != r.run.name else None for p, r in zip(parents, group, strict=True)]
+    # A parent that was benched twice is taken as it was decoded with the child's settings.
+    alike = {(r.run.name, r.run.decoding_hash): i for i, r in reversed(list(enumerate(group)))}
+    bases = [
+        alike.get((p, r.run.decoding_hash), index.get(p)) if p is not None and p != r.run.name else None
+        for p, r in zip(parents, group, strict=True)
+    ]
     if all(choice is None for choice in bases) and len(group) == 2:
         notes.append(f"neither run names the other as its parent; '{group[0].run.name}' is taken as the base")
         return [None, 0]
@@ -265,6 +273,14 @@ def _with_holm(tables: Sequence[TestTable]) -> list[TestTable]:
 def _table_markdown(table: TestTable) -> str:
     name = rate_name(table.unit)
     warnings = dict.fromkeys(warning for row in table.rows for warning in row.score.warnings)
+    pairs = [row.pair for row in table.rows if row.pair is not None]
+    for pair in pairs:
+        warnings |= dict.fromkeys(
+            f"{pair.system.run.name} against {pair.base.run.name}: {warning}"
+            for warning in pair.warnings
+            if warning not in warnings
+        )
+    populations = dict.fromkeys(f"differences hold for {pair.comparison.population}" for pair in pairs)
     header = (
         "system", "parameters", "trained", f"{name} (95 % interval)", "difference to base, points", "verdict",
         "detectable", "loops / empty / cut", "minutes",
@@ -279,7 +295,7 @@ def _table_markdown(table: TestTable) -> str:
         "|---" + "|---:" * (len(header) - 1) + "|",
         *("| " + " | ".join(_cell(text) for text in _row_cells(row)) + " |" for row in table.rows),
         "",
-        *(f"- {_cell(note)}" for note in (*table.notes, *warnings)),
+        *(f"- {_cell(note)}" for note in (*populations, *table.notes, *warnings)),
     ]
     return "\n".join(lines) + "\n"
 

@@ -139,3 +139,23 @@ def test_what_makes_a_row_doubtful_stands_under_its_table():
     assert "- 'english-only' was not made for fr; it is a mismatch baseline, not a competitor" in to_markdown(
         build_tables([mismatch])
     )
+
+
+def decoded(results, window):
+    run = dataclasses.replace(results.run, decoding={"window": window}, decoding_hash=window)
+    return dataclasses.replace(results, run=run)
+
+
+def test_a_base_in_two_windows_is_named_by_them_and_compared_in_the_childs(base, tuned):
+    (table,) = build_tables([decoded(base, "full"), decoded(base, "fit"), decoded(tuned, "fit")])
+    assert [row.name for row in table.rows[:2]] == ["base [window full]", "base [window fit]"]
+    assert table.rows[2].pair.base.run.name == "base [window fit]"
+
+
+def test_a_difference_comes_with_its_population_and_its_warnings(base, tuned):
+    text = to_markdown(build_tables([decoded(base, "full"), decoded(tuned, "fit")]))
+    (table,) = build_tables([decoded(base, "full"), decoded(tuned, "fit")])
+    pair = table.rows[1].pair
+    assert f"- differences hold for {pair.comparison.population}" in text
+    assert "the two were decoded differently" in text
+    assert "decoded differently" not in to_markdown(build_tables([decoded(base, "fit"), decoded(tuned, "fit")]))
