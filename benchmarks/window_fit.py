@@ -89,13 +89,13 @@ def training_step(model: Whisper, optimizer: torch.optim.Optimizer, batch: list[
 
 
 def alternating(tasks: dict[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each task, in turn, after one warm-up of each."""
+    """Seconds of each task, in turn, after two warm-ups of each."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    for repetition in range(repetitions + 1):
+    for repetition in range(repetitions + 2):
         for name, task in tasks.items():
             start = time.perf_counter()
             task()
-            if repetition:
+            if repetition >= 2:
                 times[name].append(time.perf_counter() - start)
     return times
 

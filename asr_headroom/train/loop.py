@@ -318,7 +318,7 @@ class Training:
         self._record["plan"] = dataclasses.asdict(plan)
         self._write_record(status="running")
         self._say(
-            "plan: %d steps of %d utterances (%.2f epochs), evaluation every %d steps, %s trainable parameters%s",
+            "plan: %d steps of up to %d utterances (%.2f epochs), evaluation every %d steps, %s trainable parameters%s",
             plan.total_steps,
             plan.batch_size,
             plan.total_steps / plan.steps_per_epoch,

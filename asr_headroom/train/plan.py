@@ -74,7 +74,7 @@ def make_plan(
         affordable = int((usable - evaluations * eval_seconds) / step_seconds)
         if affordable < 1:
             raise TrainingError(
-                f"{seconds_left:.0f} s of the budget are left, but one step takes {step_seconds:.1f} s "
+                f"{max(0.0, seconds_left):.0f} s of the budget are left, but one step takes {step_seconds:.1f} s "
                 f"and its evaluation {eval_seconds:.1f} s; raise the budget, or lower eval_utterances or the batch size"
             )
         steps = min(wanted, affordable)
