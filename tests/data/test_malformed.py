@@ -174,7 +174,7 @@ def test_an_audio_file_is_no_manifest(corpus):
     [
         ({}, "no metadata.csv"),
         ({"notes.md": "hello"}, "no metadata.csv"),
-        ({"train.tsv": "x", "dev.tsv": "x"}, "give one of: dev.tsv, train.tsv"),
+        ({"train.tsv": "x", "dev.tsv": "x"}, r"give one of: \S+dev\.tsv, \S+train\.tsv"),
         ({"wav.scp": "u1 a.wav\n"}, "no file named text"),
         ({"text": "u1 un\n"}, "no wav.scp"),
         ({"wav.scp": "u1 sox a.wav -t wav - |\n", "text": "u1 un\n"}, "pipe command"),
