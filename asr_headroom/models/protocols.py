@@ -33,7 +33,6 @@ class ModelCard:
         languages: primary subtags the checkpoint can be told to write; empty where it says nothing.
         parameters: number of weights, shared ones counted once.
         lora_targets: projections that low-rank updates attach to by default, as PEFT reads them.
-        encoder_parameters: name prefix of the audio encoder's weights.
     """
 
     model_id: str
@@ -43,7 +42,6 @@ class ModelCard:
     languages: tuple[str, ...]
     parameters: int
     lora_targets: str | tuple[str, ...]
-    encoder_parameters: str = ""
 
 
 @dataclass

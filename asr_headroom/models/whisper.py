@@ -131,7 +131,6 @@ class Whisper:
             languages=tuple(self._language_ids) if self._multilingual else ("en",),
             parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
             lora_targets=("q_proj", "k_proj", "v_proj", "out_proj"),
-            encoder_parameters="model.encoder.",
         )
         positions = features.n_samples // features.hop_length // 2
         if positions != self._core.config.max_source_positions:

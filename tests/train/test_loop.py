@@ -155,19 +155,17 @@ def test_the_base_is_kept_when_training_only_hurts(tmp_path):
 
 
 def test_early_stop_counts_evaluations_without_a_new_best(tmp_path):
-    outcome = start(
-        tmp_path,
-        short(max_steps=40, eval_steps=2, early_stopping_patience=2),
-        validate=lambda model: {"dev": [ErrorCounts(hits=1, substitutions=1)]},
-        model=tiny_whisper(window="fit"),
-        speech=SPEECH,
-    ).run()
-    assert outcome.reason in ("early stop", "done")
-    history = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
-    best = min(history, key=lambda row: (row["dev_error_rate"], row["dev_loss"]))["step"]
-    assert outcome.best_step == best
-    if outcome.reason == "early stop":
-        assert sum(row["step"] > best for row in history) == 2
+    rates = iter([9, 7, 8, 5, 6, 5, 1])  # errors of 10 at steps 0, 2, 4 …; one miss at 4, then misses at 8 and 10
+
+    def validate(model):
+        errors = next(rates)
+        return {"dev": [ErrorCounts(hits=10 - errors, substitutions=errors)]}
+
+    training = start(tmp_path, short(max_steps=40, eval_steps=2, early_stopping_patience=2), validate=validate)
+    training._dev_loss = lambda: 1.0  # the tie at step 10 is no new best
+    outcome = training.run()
+    assert (outcome.reason, outcome.best_step, outcome.stopped_at) == ("early stop", 6, 10)
+    assert_equal_weights(weights(tmp_path), weights(tmp_path, "checkpoints/step-00000006"))
 
 
 def test_another_config_or_other_data_in_the_same_directory_is_refused(tmp_path):
@@ -246,15 +244,20 @@ def test_a_budget_shortens_the_plan_and_is_used_but_not_overdrawn(tmp_path):
     assert history[-1] == outcome.stopped_at
 
 
-def test_a_forecast_that_was_too_bold_is_caught_by_the_clock(tmp_path):
-    training = on_budget(tmp_path, 120.0)
+def slower_than_forecast(training):
+    """The training, with steps that take a second longer than the probe saw."""
     backward = training._backward
 
-    def slower_than_probed(*arguments):
+    def slower(*arguments):
         training._clock.now += 1.0 if training._record.get("plan") else 0.0
         return backward(*arguments)
 
-    training._backward = slower_than_probed
+    training._backward = slower
+    return training
+
+
+def test_a_forecast_that_was_too_bold_is_caught_by_the_clock(tmp_path):
+    training = slower_than_forecast(on_budget(tmp_path, 120.0))
     outcome = training.run()
     assert outcome.reason == "budget"
     minutes = json.loads((tmp_path / "train.json").read_text())["minutes"]
@@ -319,14 +322,7 @@ def test_running_a_run_again_that_stopped_early_changes_nothing(tmp_path):
 
 
 def test_running_a_run_again_that_spent_its_budget_takes_no_further_step(tmp_path):
-    training = on_budget(tmp_path, 120.0)
-    backward = training._backward
-
-    def slower_than_probed(*arguments):
-        training._clock.now += 1.0 if training._record.get("plan") else 0.0
-        return backward(*arguments)
-
-    training._backward = slower_than_probed
+    training = slower_than_forecast(on_budget(tmp_path, 120.0))
     first = training.run()
     assert first.reason == "budget"
     assert on_budget(tmp_path, 120.0).run() == first
