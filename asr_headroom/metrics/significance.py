@@ -5,7 +5,8 @@ whole *clusters* (speakers, sentences) keeps their dependence; the interval then
 kind, and :class:`Clustering` says which population that is. Everything works on per-utterance counts; nothing
 is re-scored.
 
-Start with :func:`compare_systems`; :func:`estimate_rate` is the same for one system.
+Start with :func:`compare_systems`; :func:`estimate_rate` is the same for one system, :func:`compare_rates` for other
+events than errors, such as words per minute of silence.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from asr_headroom.errors import ShapeError, UsageError
 from asr_headroom.metrics.error_rate import ErrorCounts
@@ -30,6 +32,7 @@ __all__ = [
     "Interval",
     "RateEstimate",
     "choose_clusters",
+    "compare_rates",
     "compare_systems",
     "estimate_rate",
 ]
@@ -191,7 +194,7 @@ def estimate_rate(
         ShapeError: counts and cluster labels differ in number, or there are none.
         UsageError: no reference unit at all, so there is no rate.
     """
-    sums = _cluster_sums(counts, clustering)
+    sums = _cluster_sums(_errors_and_lengths(counts), clustering)
     replicates = _resampled_rates(sums, resamples, seed)
     total = ErrorCounts.total(counts)
     return RateEstimate(
@@ -239,16 +242,56 @@ def compare_systems(
                 f"{b.reference_length} in the system; both must be scored against the same transcript "
                 "with the same normalizer"
             )
-    base_sums, system_sums = _cluster_sums(base, clustering), _cluster_sums(system, clustering)
-    replicates = _resampled_rates(np.column_stack([base_sums[:, 0], system_sums]), resamples, seed)
+    values = _errors_and_lengths(base)
+    system_errors = np.array([count.errors for count in system], dtype=np.float64)
+    return compare_rates(values[:, 0], system_errors, values[:, 1], clustering, resamples=resamples, seed=seed)
+
+
+def compare_rates(
+    base_events: ArrayLike,
+    system_events: ArrayLike,
+    exposure: ArrayLike,
+    clustering: Clustering,
+    *,
+    resamples: int = _RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Paired comparison of two systems by any rate: the sum of their events over the sum of the exposure.
+
+    :func:`compare_systems` is the case events = errors, exposure = reference units. With words written and minutes of
+    audio it compares what two systems make up where nothing is said.
+
+    Args:
+        base_events: [utterances] events of the base, finite, at least 0.
+        system_events: [utterances] events of the system, in the same order.
+        exposure: [utterances] what the events are counted per, the same for both systems; finite, at least 0.
+        clustering: what is resampled as a whole.
+        resamples: bootstrap repetitions.
+        seed: of the resampling; the same seed gives the same interval.
+
+    Returns:
+        rates and differences in events per unit of exposure.
+
+    Raises:
+        ShapeError: the arrays differ in length, are not vectors, or are empty.
+        UsageError: a value is negative or not finite, or there is no exposure at all.
+
+    >>> silence = choose_clusters([None] * 8, [str(i) for i in range(8)])
+    >>> compared = compare_rates([0] * 8, [2, 3] * 4, [0.1] * 8, silence)
+    >>> round(compared.base, 9), round(compared.system, 9), compared.verdict
+    (0.0, 25.0, 'worse')
+    """
+    columns = _event_columns(base_events, system_events, exposure)
+    replicates = _resampled_rates(_cluster_sums(columns, clustering), resamples, seed)
     deltas = replicates[:, 1] - replicates[:, 0]
-    base_rate, system_rate = ErrorCounts.total(base).error_rate, ErrorCounts.total(system).error_rate
+    totals = columns.sum(axis=0)
+    base_rate, system_rate = float(totals[0] / totals[2]), float(totals[1] / totals[2])
     difference = system_rate - base_rate
     standard_error = float(deltas.std(ddof=1))
     detectable = (_Z_TWO_SIDED + _Z_POWER) * standard_error
     needed = None
     if difference:
-        needed = max(0, math.ceil(len(base) * ((detectable / difference) ** 2 - 1)))
+        needed = max(0, math.ceil(len(columns) * ((detectable / difference) ** 2 - 1)))
     # Each tail counts itself once, so that p is never 0 (Davison & Hinkley, 1997, §4.2).
     tails = [(1 + np.count_nonzero(tail)) / (resamples + 1) for tail in (deltas <= 0, deltas >= 0)]
     return Comparison(
@@ -260,7 +303,7 @@ def compare_systems(
         standard_error=standard_error,
         minimal_detectable_effect=detectable,
         utterances_needed=needed,
-        num_utterances=len(base),
+        num_utterances=len(columns),
         num_clusters=clustering.num_clusters,
         cluster_by=clustering.by,
         population=clustering.population,
@@ -272,19 +315,41 @@ def _integer_labels(values: Sequence[str | None]) -> np.ndarray:
     return np.array([index.setdefault(value, len(index)) for value in values], dtype=np.int64)
 
 
-def _cluster_sums(counts: Sequence[ErrorCounts], clustering: Clustering) -> np.ndarray:
-    """[clusters, 2] errors and reference units of each cluster."""
+def _errors_and_lengths(counts: Sequence[ErrorCounts]) -> np.ndarray:
+    """[utterances, 2] errors and reference units."""
     if not counts:
         raise ShapeError("no utterances to compare; the two result sets share none")
-    if len(counts) != len(clustering.labels):
-        raise ShapeError(
-            f"{len(counts)} utterances but {len(clustering.labels)} cluster labels; give one per utterance"
-        )
     values = np.array([(count.errors, count.reference_length) for count in counts], dtype=np.float64)
     if values[:, 1].sum() == 0:
         raise UsageError("all references are empty after normalising, so there is no error rate; check the normalizer")
+    return values
+
+
+def _event_columns(base_events: ArrayLike, system_events: ArrayLike, exposure: ArrayLike) -> np.ndarray:
+    """[utterances, 3] events of the base, events of the system, exposure; checked."""
+    vectors = [np.asarray(values, dtype=np.float64) for values in (base_events, system_events, exposure)]
+    shapes = [vector.shape for vector in vectors]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1 or not shapes[0][0]:
+        raise ShapeError(
+            f"events of shape {shapes[0]} and {shapes[1]} for an exposure of shape {shapes[2]}; "
+            "give one number of each per utterance, and at least one utterance"
+        )
+    columns = np.column_stack(vectors)
+    if not np.isfinite(columns).all() or columns.min() < 0:
+        raise UsageError("events and exposure must be finite and at least 0; one of them is not")
+    if columns[:, 2].sum() == 0:
+        raise UsageError("there is no exposure at all, so there is no rate; give utterances that last")
+    return columns
+
+
+def _cluster_sums(columns: np.ndarray, clustering: Clustering) -> np.ndarray:
+    """[clusters, columns] the sums over each cluster's utterances of [utterances, columns]."""
+    if len(columns) != len(clustering.labels):
+        raise ShapeError(
+            f"{len(columns)} utterances but {len(clustering.labels)} cluster labels; give one per utterance"
+        )
     return np.column_stack(
-        [np.bincount(clustering.labels, weights=column, minlength=clustering.num_clusters) for column in values.T]
+        [np.bincount(clustering.labels, weights=column, minlength=clustering.num_clusters) for column in columns.T]
     )
 
 

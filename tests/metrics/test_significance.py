@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import numpy as np
@@ -9,6 +10,7 @@ from asr_headroom.metrics.significance import (
     MIN_CLUSTERS,
     Interval,
     choose_clusters,
+    compare_rates,
     compare_systems,
     estimate_rate,
 )
@@ -240,3 +242,45 @@ def test_no_difference_is_called_one_about_once_in_twenty():
         )
         false += compare_systems(base, system, clustering, resamples=500).verdict != "cannot tell"
     assert false / 300 == pytest.approx(0.05, abs=0.035)
+
+
+def test_rates_of_errors_are_the_comparison_of_systems():
+    draw = np.random.default_rng(5)
+    errors = draw.integers(0, 4, size=(2, 40))
+    lengths = draw.integers(4, 9, size=40)
+    base, system = ([ErrorCounts(int(n - e), int(e)) for e, n in zip(row, lengths, strict=True)] for row in errors)
+    clusters = choose_clusters([f"s{i % 20}" for i in range(40)], [str(i) for i in range(40)])
+    assert compare_rates(errors[0], errors[1], lengths, clusters) == compare_systems(base, system, clusters)
+
+
+def test_words_per_minute_of_silence():
+    clusters = choose_clusters([None] * 4, list("abcd"))
+    words, minutes = [0, 0, 3, 0], [0.05, 0.1, 0.05, 0.05]
+    compared = compare_rates(words, [0] * 4, minutes, clusters)
+    assert compared.base == pytest.approx(12.0)
+    assert compared.difference == pytest.approx(-12.0)
+    # All 4^4 resamples by brute force: the share without the one clip that made something up.
+    none_drawn = sum(2 not in draw for draw in itertools.product(range(4), repeat=4)) / 4**4
+    assert compared.p_value == pytest.approx(2 * none_drawn, abs=0.02)
+
+
+def test_two_systems_silent_in_silence_do_not_differ():
+    compared = compare_rates([0] * 8, [0] * 8, [0.1] * 8, choose_clusters([None] * 8, list("abcdefgh")))
+    assert (compared.base, compared.difference, compared.p_value, compared.verdict) == (0.0, 0.0, 1.0, "cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("base", "system", "exposure", "error", "message"),
+    [
+        ([1, 2], [1], [1, 1], ShapeError, "one number of each per utterance"),
+        ([], [], [], ShapeError, "at least one utterance"),
+        ([[1], [1]], [[1], [1]], [[1], [1]], ShapeError, "one number of each per utterance"),
+        ([1, -1], [1, 1], [1, 1], UsageError, "at least 0"),
+        ([1, 1], [1, float("nan")], [1, 1], UsageError, "finite"),
+        ([1, 1], [1, 1], [0, 0], UsageError, "no exposure"),
+        ([1, 1, 1], [1, 1, 1], [1, 1, 1], ShapeError, "3 utterances but 2 cluster labels"),
+    ],
+)
+def test_rates_that_are_none_are_refused(base, system, exposure, error, message):
+    with pytest.raises(error, match=message):
+        compare_rates(base, system, exposure, choose_clusters([None] * 2, ["a", "b"]))
