@@ -11,6 +11,8 @@
     │   └── MissingDependencyError   an optional package is not installed
     ├── TrainingError            training cannot go on, or cannot be resumed
     ├── ResultsError             results cannot be read, or cannot be compared
+    ├── BudgetError              the budget is used up before the work is done; what is done is kept
+    ├── Stopped                  somebody asked to stop; what is done is kept (exit 130 or 143)
     └── ShapeError               arrays whose shapes do not belong together
 
 Anything else that is raised is a bug and keeps its traceback.
@@ -24,12 +26,14 @@ from collections.abc import Iterable
 __all__ = [
     "AsrHeadroomError",
     "AudioError",
+    "BudgetError",
     "ConfigError",
     "DataError",
     "MissingDependencyError",
     "ModelError",
     "ResultsError",
     "ShapeError",
+    "Stopped",
     "TrainingError",
     "UsageError",
     "did_you_mean",
@@ -77,6 +81,18 @@ class TrainingError(AsrHeadroomError):
 
 class ResultsError(AsrHeadroomError):
     """Results cannot be read, or cannot be compared."""
+
+
+class BudgetError(AsrHeadroomError):
+    """The budget is used up before the work is done; what is done is kept, and a larger one goes on from there."""
+
+
+class Stopped(AsrHeadroomError):
+    """A signal asked to stop and the work stopped at a safe point; the same command goes on from there."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
 
 
 class ShapeError(AsrHeadroomError, ValueError):

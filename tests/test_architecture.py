@@ -16,8 +16,9 @@ PACKAGE = Path(asr_headroom.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up: a room imports only rooms before it.
-ORDER = ["errors", "config", "budget", "provenance", "audio", "text", "metrics", "results", "data", "models", "train",
-         "rl", "evaluate", "analysis", "report", "serve", "lab", "stages", "recipes", "testing", "cli"]  # fmt: skip
+ORDER = ["errors", "config", "budget", "stopping", "provenance", "audio", "text", "metrics", "results", "data",
+         "models", "train", "rl", "evaluate", "integrations", "analysis", "report", "serve", "lab", "stages",
+         "recipes", "testing", "cli"]  # fmt: skip
 
 
 def room(path_or_module):
