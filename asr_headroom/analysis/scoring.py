@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asr_headroom.analysis.guard import read_guard
 from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.metrics.significance import (
@@ -134,8 +135,10 @@ class PairedResults:
 
 
 def kept_base(run: RunInfo) -> bool:
-    """Whether training ended with the base itself, because no step beat it on dev."""
-    return bool(run.model.get("method")) and run.model.get("best_step") == 0
+    """Whether training delivered the base itself: no step beat it on dev, or the guard went back to it."""
+    guard = read_guard(run)
+    never_better = bool(run.model.get("method")) and run.model.get("best_step") == 0
+    return never_better or (guard is not None and guard.alpha == 0)
 
 
 def own_normalizer(results: Results) -> Normalizer:

@@ -1,118 +1,28 @@
-"""The two plots of a report: size against error rate, and the difference on every test set.
+"""Plots of the tables: size against error rate, and the difference on every test set.
 
-A :class:`Figure` is drawn when asked for: SVG text for a page, PNG for a paper, CSV of what is plotted. Inks
-of the SVG are CSS variables with a fallback, so that a page can recolour them for a dark screen.
+A :class:`Figure` is drawn when asked for: SVG text for a page, PNG for a paper, CSV of what is plotted.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import quoteattr
+from typing import TYPE_CHECKING
 
+from asr_headroom.metrics.significance import Comparison, RateEstimate
+from asr_headroom.report.drawing import INK, LINE, MUTED, VERDICT_INK, Figure
+from asr_headroom.report.guard_figure import guard_figure
 from asr_headroom.report.labels import label_points
 from asr_headroom.report.tables import Row, TestTable
-from asr_headroom.report.verdict import format_count, format_points, verdict_word
+from asr_headroom.report.verdict import format_count, format_points, has_interval, verdict_word
 from asr_headroom.text.units import rate_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Figure", "difference_figure", "frontier_figure", "save_figures"]
-
-_INK, _MUTED, _LINE = "#1c1b1a", "#6f6b66", "#d9d5cf"
-_BETTER, _WORSE, _UNSURE = "#1d6b52", "#b03a2e", "#7d7870"
-_CSS_NAMES = {
-    _INK: "--ink",
-    _MUTED: "--muted",
-    _LINE: "--line",
-    _BETTER: "--better",
-    _WORSE: "--worse",
-    _UNSURE: "--unsure",
-}
-_VERDICT_INK = {"better": _BETTER, "worse": _WORSE, "cannot tell": _UNSURE}
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    # A "$" in the name of a model is a dollar.
-    "text.parse_math": False,
-    "text.color": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.labelcolor": _MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.6,
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A plot that is drawn when asked for.
-
-    Attributes:
-        name: for file names.
-        caption: what is shown, in a sentence.
-        columns: of the plotted numbers.
-        rows: the plotted numbers, rates as fractions.
-        size: inches.
-        paint: draws on axes.
-    """
-
-    name: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    size: tuple[float, float]
-    paint: Callable[[Axes], None]
-
-    def svg(self) -> str:
-        """An ``<svg>`` element without size, ids made of this figure's name."""
-        text = self._render("svg").decode()
-        text = re.sub(r' (width|height)="[\d.]+pt"', "", text[text.index("<svg") :], count=2)
-        text = text.replace("<svg", f'<svg role="img" aria-label={quoteattr(self.caption)}', 1)
-        for color, name in _CSS_NAMES.items():
-            text = text.replace(f": {color}", f": var({name}, {color})")
-        return text
-
-    def png(self) -> bytes:
-        """The plot at 200 dots per inch."""
-        return self._render("png")
-
-    def csv(self) -> str:
-        """The plotted numbers."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return buffer.getvalue()
-
-    def _render(self, kind: str) -> bytes:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
-
-        buffer = io.BytesIO()
-        with rc_context({**_STYLE, "svg.hashsalt": self.name}), warnings.catch_warnings():
-            # Names in scripts that matplotlib's font lacks: an SVG leaves them to the browser's fonts.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            canvas = Canvas(figsize=self.size, layout="constrained")
-            FigureCanvasAgg(canvas)
-            self.paint(canvas.subplots())
-            metadata = {"Date": None, "Creator": None} if kind == "svg" else None
-            transparent = kind == "svg"
-            canvas.savefig(buffer, format=kind, dpi=200, metadata=metadata, transparent=transparent)
-        return buffer.getvalue()
 
 
 def frontier_figure(table: TestTable) -> Figure | None:
@@ -141,14 +51,13 @@ def frontier_figure(table: TestTable) -> Figure | None:
                 row.name,
                 row.parameters,
                 row.score.estimate.rate,
-                row.score.estimate.interval.low,
-                row.score.estimate.interval.high,
+                *_ends(row.score.estimate),
                 row.pair.base.run.name if row.pair else "",
             )
             for row in rows
         ),
         size=(7.6, 4.4),
-        paint=lambda axes: _paint_frontier(axes, rows, places, name),
+        paint=lambda canvas: _paint_frontier(canvas.subplots(), rows, places, name),
     )
 
 
@@ -180,16 +89,15 @@ def difference_figure(tables: Sequence[TestTable]) -> Figure | None:
                 row.name,
                 row.pair.base.run.name,
                 row.pair.comparison.difference,
-                row.pair.comparison.interval.low,
-                row.pair.comparison.interval.high,
-                row.pair.comparison.minimal_detectable_effect,
+                *_ends(row.pair.comparison),
+                row.pair.comparison.minimal_detectable_effect if has_interval(row.pair.comparison) else None,
                 row.pair.comparison.verdict,
             )
             for table, row in compared
             if row.pair is not None
         ),
         size=(7.6, 0.9 + 0.36 * len(compared) + 0.3 * len({table.fingerprint for table, _ in compared})),
-        paint=lambda axes: _paint_differences(axes, compared),
+        paint=lambda canvas: _paint_differences(canvas.subplots(), compared),
     )
 
 
@@ -201,7 +109,7 @@ def save_figures(tables: Sequence[TestTable], directory: Path) -> list[Path]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     figures = [(f"frontier-{i + 1}", frontier_figure(table)) for i, table in enumerate(tables)]
-    figures.append(("difference", difference_figure(tables)))
+    figures += [("difference", difference_figure(tables)), ("guard", guard_figure(tables))]
     paths = []
     for stem, figure in figures:
         if figure is None:
@@ -210,6 +118,10 @@ def save_figures(tables: Sequence[TestTable], directory: Path) -> list[Path]:
             paths.append(directory / f"{stem}.{suffix}")
             paths[-1].write_bytes(content if isinstance(content, bytes) else content.encode())
     return paths
+
+
+def _ends(numbers: Comparison | RateEstimate) -> tuple[float | None, float | None]:
+    return (numbers.interval.low, numbers.interval.high) if has_interval(numbers) else (None, None)
 
 
 def _side_by_side(sizes: Sequence[int]) -> list[float]:
@@ -244,11 +156,11 @@ def _paint_frontier(axes: Axes, rows: Sequence[Row], places: Sequence[float], na
         for row in rows
         if row.pair and row.pair.base.run.name in position
     ]
-    label_points(axes, [(row.name, *position[row.name], _ink(row)) for row in rows], arrows, _LINE)
+    label_points(axes, [(row.name, *position[row.name], _ink(row)) for row in rows], arrows, LINE)
 
 
 def _ink(row: Row) -> str:
-    return _VERDICT_INK[row.pair.comparison.verdict] if row.pair else _INK
+    return VERDICT_INK[row.pair.comparison.verdict] if row.pair else INK
 
 
 def _set_frontier_scales(axes: Axes, rates: Sequence[float], places: Sequence[float]) -> None:
@@ -285,14 +197,14 @@ def _paint_differences(axes: Axes, compared: Sequence[tuple[TestTable, Row]]) ->
         if table is not table_before:
             y -= 0.35
             title = f"{table.data}, {rate_name(table.unit)}, {table.num_utterances} utterances"
-            axes.text(0, y, title, transform=axes.get_yaxis_transform(), fontsize=8.5, color=_MUTED, va="center")
+            axes.text(0, y, title, transform=axes.get_yaxis_transform(), fontsize=8.5, color=MUTED, va="center")
             y -= 0.9
             table_before = table
             blocks.append([y + 0.5, y - 0.5])
         blocks[-1][1] = y - 0.5
-        ink = _VERDICT_INK[comparison.verdict]
+        ink = VERDICT_INK[comparison.verdict]
         detectable = 100 * comparison.minimal_detectable_effect
-        axes.barh(y, 2 * detectable, left=-detectable, height=0.6, color=_LINE, alpha=0.5, linewidth=0)
+        axes.barh(y, 2 * detectable, left=-detectable, height=0.6, color=LINE, alpha=0.5, linewidth=0)
         low, high = 100 * comparison.interval.low, 100 * comparison.interval.high
         axes.plot([low, high], [y, y], color=ink, linewidth=1.8, solid_capstyle="butt")
         axes.plot(100 * comparison.difference, y, "D", color=ink, markersize=4.5)
@@ -310,15 +222,15 @@ def _paint_differences(axes: Axes, compared: Sequence[tuple[TestTable, Row]]) ->
     scale = _set_difference_scale(axes, compared)
     # Grid lines stop at the headings of the tests, which stand on the same axes.
     for top, bottom in blocks:
-        axes.vlines(axes.get_xticks(), bottom, top, color=_LINE, linewidth=0.6, zorder=0)
-        axes.vlines(0, bottom, top, color=_MUTED, linewidth=0.9, zorder=1)
+        axes.vlines(axes.get_xticks(), bottom, top, color=LINE, linewidth=0.6, zorder=0)
+        axes.vlines(0, bottom, top, color=MUTED, linewidth=0.9, zorder=1)
     axes.set_yticks([tick for tick, _ in ticks], [name for _, name in ticks])
     axes.set_ylim(y + 0.4, 0.1)
     axes.tick_params(which="both", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"points, left of zero is better{scale}")
     for label in axes.get_yticklabels():
-        label.set_color(_INK)
+        label.set_color(INK)
 
 
 def _set_difference_scale(axes: Axes, compared: Sequence[tuple[TestTable, Row]]) -> str:

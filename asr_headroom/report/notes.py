@@ -9,10 +9,14 @@ from typing import Any
 from asr_headroom.analysis.scoring import decoding_windows
 from asr_headroom.report.changed import Listing
 from asr_headroom.report.clips import ClipShelf
+from asr_headroom.report.delivered import describe_delivered
 from asr_headroom.report.tables import Row, TestTable
 from asr_headroom.report.verdict import describe_number
 
-__all__ = ["clip_note", "ledger", "provenance", "reading_notes"]
+__all__ = ["clip_note", "ledger", "provenance", "reading_notes", "trained_once"]
+
+_TRAINING = "train "
+"""How the names of the stages of a training begin."""
 
 
 def clip_note(shelf: ClipShelf) -> str:
@@ -28,29 +32,71 @@ def clip_note(shelf: ClipShelf) -> str:
 
 
 def ledger(tables: Sequence[TestTable]) -> list[dict[str, Any]]:
-    """Minutes by stage of every run that kept a ledger; shares are of the longest run, in per cent."""
-    rows = [(table, row) for table in tables for row in table.rows if row.results.run.minutes]
-    longest = max((row.minutes or 0.0 for _, row in rows), default=0.0) or 1.0
+    """Minutes by stage of every system that kept a ledger; shares are of the longest, in per cent.
+
+    Every test of a fine-tuned system carries the minutes of its one training: they are counted once.
+    """
+    systems: dict[tuple[Any, ...], list[tuple[str, dict[str, float]]]] = {}
+    for table in tables:
+        for row in table.rows:
+            run = row.results.run
+            if run.minutes:
+                training = tuple(item for item in run.minutes.items() if item[0].startswith(_TRAINING))
+                key = (row.name, run.model.get("id"), run.model.get("weights"), training)
+                systems.setdefault(key, []).append((table.data, run.minutes))
+    totals = [_stages(tests) for tests in systems.values()]
+    longest = max((sum(stages.values()) for stages in totals), default=0.0) or 1.0
     return [
         {
-            "name": row.name,
-            "test": table.data,
-            "total": f"{row.minutes:.1f}",
+            "name": key[0],
+            "test": ", ".join(dict.fromkeys(test for test, _ in tests)),
+            "total": f"{sum(stages.values()):.1f}",
             "stages": [
-                {"name": stage, "minutes": f"{minutes:.1f}", "share": f"{100 * minutes / longest:.2f}"}
-                for stage, minutes in row.results.run.minutes.items()
+                {"name": stage, "minutes": _minutes(minutes), "share": f"{100 * minutes / longest:.2f}"}
+                for stage, minutes in stages.items()
+                if minutes
             ],
         }
-        for table, row in rows
+        for (key, tests), stages in zip(systems.items(), totals, strict=True)
     ]
+
+
+def trained_once(tables: Sequence[TestTable]) -> bool:
+    """Whether the minutes of one training stand in more than one table."""
+    names = [
+        row.name
+        for table in tables
+        for row in table.rows
+        if any(s.startswith(_TRAINING) for s in row.results.run.minutes)
+    ]
+    return len(set(names)) < len(names)
+
+
+def _stages(tests: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
+    """Minutes by stage: those of the training once, all others by test set where there are several."""
+    stages: dict[str, float] = {}
+    for test, minutes in tests:
+        for stage, spent in minutes.items():
+            if stage.startswith(_TRAINING):
+                stages["train steps" if stage == "train train" else stage] = spent
+            else:
+                name = stage if len(tests) == 1 else f"{stage} {test}"
+                stages[name] = stages.get(name, 0.0) + spent
+    return stages
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.1f}" if minutes >= 0.05 else "<0.1"
 
 
 def provenance(table: TestTable, row: Row) -> dict[str, Any]:
     """Everything needed to repeat a run, as label and text."""
-    run = row.results.run
+    run, guard = row.results.run, row.guard
     facts: dict[str, Any] = {
         "status": run.status,
-        **{f"model {key}": value for key, value in run.model.items()},
+        # What the guard measured stands in the table and the plot of gain and damage.
+        **{f"model {key}": value for key, value in run.model.items() if key != "guard"},
+        "model guard": describe_delivered(guard) if guard else None,
         "parent": run.parent,
         **{f"data {key}": value for key, value in run.data.items()},
         "language": run.language,
@@ -93,6 +139,13 @@ def reading_notes(tables: Sequence[TestTable], listings: Sequence[Listing]) -> I
         f"Reference and hypothesis both went through {', '.join(normalizers)} before errors were counted. "
         "The hash changes when the normalizer's behaviour does.",
     )
+    if any(row.guard for row in rows):
+        yield (
+            "Guard",
+            "Points between the base's weights and the fine-tuned ones were tried. What is delivered was chosen on the "
+            "dev set, with the guard sets as a veto; the test sets took no part in that choice and are the better "
+            "witnesses.",
+        )
     yield (
         "Rates",
         "An error rate is the sum of errors over the sum of reference units of the whole test; it is not a "

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: verdict, table, plots, what changed, what it cost, where it comes from.
+"""One self-contained HTML page: verdict, tables, gain and damage, plots, what changed, what it cost, and provenance.
 
 Everything shown comes from :mod:`asr_headroom.report.tables`; this module arranges it for ``page.html``,
 which escapes every text. Start with :func:`build_page`.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_headroom.metrics.significance import ClusterBy
+from asr_headroom.metrics.significance import ClusterBy, Comparison
 from asr_headroom.report.changed import Listing, list_changes, show_clips, show_listings
-from asr_headroom.report.figures import Figure, difference_figure, frontier_figure
-from asr_headroom.report.notes import clip_note, ledger, provenance, reading_notes
+from asr_headroom.report.damage import gain_and_damage
+from asr_headroom.report.delivered import name_delivered
+from asr_headroom.report.drawing import Figure
+from asr_headroom.report.figures import difference_figure, frontier_figure
+from asr_headroom.report.guard_figure import guard_figure
+from asr_headroom.report.notes import clip_note, ledger, provenance, reading_notes, trained_once
 from asr_headroom.report.tables import Row, TestTable, build_tables
 from asr_headroom.report.verdict import (
     comparison_facts,
@@ -26,6 +30,7 @@ from asr_headroom.report.verdict import (
     format_p,
     format_percent,
     format_points,
+    has_interval,
     verdict_headline,
     verdict_short,
     verdict_word,
@@ -102,10 +107,13 @@ def render_page(tables: Sequence[TestTable], *, title: str, max_clips: int = 50)
         # What could be told comes first; otherwise the order of the tables.
         verdicts=[_verdict(v) for v in sorted(listings, key=lambda v: v.pair.comparison.verdict == "cannot tell")],
         tables=[_table(table) for table in tables],
-        figures=list(_figures(tables)),
+        damage=gain_and_damage(tables),
+        guard_figures=list(_drawn([guard_figure(tables)])),
+        figures=list(_drawn(_figures(tables))),
         comparisons=list(show_listings(listings, shelf)),
         clips=clip_note(shelf),
         ledger=ledger(tables),
+        trained_once=trained_once(tables),
         runs=[provenance(table, row) for table in tables for row in table.rows],
         notes=list(reading_notes(tables, listings)),
     )
@@ -116,8 +124,8 @@ def _summary(tables: Sequence[TestTable], listings: Sequence[Listing]) -> str:
     systems = describe_number(len({row.name for table in tables for row in table.rows}), "system")
     tests = describe_number(len(tables), "test set")
     if listings:
-        verdicts: Counter[str] = Counter(listing.pair.comparison.verdict for listing in listings)
-        wording = {"better": "better", "worse": "worse", "cannot tell": "cannot be told"}
+        verdicts = Counter(verdict_word(listing.pair) for listing in listings)
+        wording = {"better": "better", "worse": "worse", "cannot tell": "cannot be told", "base kept": "kept the base"}
         parts = ", ".join(f"{verdicts[v]} {words}" for v, words in wording.items() if verdicts[v])
         return f"{systems} on {tests}, {describe_number(len(listings), 'comparison')}: {parts}."
     best = [min(table.rows, key=lambda row: row.score.estimate.rate) for table in tables]
@@ -130,7 +138,7 @@ def _summary(tables: Sequence[TestTable], listings: Sequence[Listing]) -> str:
 
 def _verdict(listing: Listing) -> dict[str, Any]:
     pair = listing.pair
-    c = pair.comparison
+    c, guard = pair.comparison, listing.row.guard
     return {
         "verdict": c.verdict,
         "css": c.verdict.replace(" ", "-"),
@@ -140,8 +148,10 @@ def _verdict(listing: Listing) -> dict[str, Any]:
         "test": listing.table.data,
         "rates": f"{rate_name(pair.normalizer.unit)} {format_percent(c.base)} → {format_percent(c.system)}",
         "difference": f"{format_points(c.difference)} points",
-        "interval": format_interval(c.interval, signed=True) if c.num_clusters > 1 else "none",
-        "p": format_p(c.p_value),
+        "interval": format_interval(c.interval, signed=True) if has_interval(c) else "",
+        "p": format_p(c.p_value) if c.num_clusters > 1 else "",
+        # A kept base has told its reason already.
+        "delivered": name_delivered(guard) if guard and guard.alpha else "",
         "population": c.population,
         "facts": comparison_facts(pair),
         "warnings": pair.warnings,
@@ -168,11 +178,12 @@ def _table_row(row: Row) -> dict[str, Any]:
         "parameters": "" if row.parameters is None else format_count(row.parameters),
         "trained": format_count(row.trainable_parameters) if row.trainable_parameters else "",
         "rate": f"{100 * estimate.rate:.2f}",
-        "rate_interval": format_interval(estimate.interval).removesuffix(" %").replace(" to ", "–"),
+        "delivered": name_delivered(row.guard) if row.guard else "",
+        "rate_interval": format_interval(estimate.interval).removesuffix(" %").replace(" to ", "–")
+        if has_interval(estimate)
+        else "",
         "difference": "" if comparison is None else format_points(comparison.difference),
-        "interval": "" if comparison is None else format_interval(comparison.interval, signed=True),
-        "p": "" if comparison is None else format_p(comparison.p_value).removeprefix("p = ").removeprefix("p "),
-        "detectable": "" if comparison is None else f"{100 * comparison.minimal_detectable_effect:.2f}",
+        **_spread(comparison),
         "verdict": "" if row.pair is None else verdict_word(row.pair),
         "css": "" if comparison is None else comparison.verdict.replace(" ", "-"),
         "outputs": " / ".join(
@@ -182,13 +193,27 @@ def _table_row(row: Row) -> dict[str, Any]:
     }
 
 
-def _figures(tables: Sequence[TestTable]) -> Iterator[dict[str, str]]:
-    figures: list[Figure | None] = [difference_figure(tables)]
+def _spread(comparison: Comparison | None) -> dict[str, str]:
+    """Interval, p-value and detectable effect as far as there are any."""
+    known = comparison is not None and has_interval(comparison)
+    has_p = comparison is not None and comparison.num_clusters > 1
+    return {
+        "interval": format_interval(comparison.interval, signed=True) if comparison and known else "",
+        "p": format_p(comparison.p_value).removeprefix("p = ").removeprefix("p ") if comparison and has_p else "",
+        "detectable": f"{100 * comparison.minimal_detectable_effect:.2f}" if comparison and known else "",
+    }
+
+
+def _figures(tables: Sequence[TestTable]) -> Iterator[Figure | None]:
+    yield difference_figure(tables)
     for number, table in enumerate(tables):
         # Systems of one size make no frontier; the table says it better.
         several = len({row.parameters for row in table.rows if row.parameters}) > 1
         frontier = frontier_figure(table) if several else None
-        figures.append(dataclasses.replace(frontier, name=f"frontier-{number}") if frontier else None)
+        yield dataclasses.replace(frontier, name=f"frontier-{number}") if frontier else None
+
+
+def _drawn(figures: Iterable[Figure | None]) -> Iterator[dict[str, str]]:
     for figure in figures:
         if figure is not None:
             yield {"svg": figure.svg(), "caption": figure.caption}

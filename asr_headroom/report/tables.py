@@ -8,16 +8,17 @@ row can be compared with another test. Start with :func:`build_tables`; :func:`t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asr_headroom.analysis.guard import GuardFacts, read_guard
 from asr_headroom.analysis.scoring import PairedResults, Score, compare_results, own_normalizer, score_results
 from asr_headroom.errors import UsageError, did_you_mean
-from asr_headroom.metrics.significance import ClusterBy
+from asr_headroom.metrics.significance import MIN_CLUSTERS_TO_JUDGE, ClusterBy
+from asr_headroom.report.damage import damage_markdown, gain_and_damage, markdown_cell
+from asr_headroom.report.delivered import describe_delivered
+from asr_headroom.report.pairing import choose_bases, key_of_test, unique_names
 from asr_headroom.report.verdict import (
     comparison_json,
     format_count,
@@ -25,6 +26,7 @@ from asr_headroom.report.verdict import (
     format_p,
     format_percent,
     format_points,
+    has_interval,
     score_json,
     verdict_word,
 )
@@ -44,7 +46,8 @@ class Row:
         results: what it is computed from.
         score: its rates.
         pair: compared with its base; None where it has none here.
-        holm_p: p of the comparison, adjusted for the number of comparisons in all tables (Holm, 1979).
+        holm_p: p of the comparison, adjusted for the number of comparisons in all tables (Holm, 1979); None
+            where there are too few clusters for a p-value.
     """
 
     name: str
@@ -64,8 +67,13 @@ class Row:
         return _whole(self.results.run.model.get("trainable_parameters"))
 
     @property
+    def guard(self) -> GuardFacts | None:
+        """What training's guard measured; None where no guard was at work."""
+        return read_guard(self.results.run)
+
+    @property
     def minutes(self) -> float | None:
-        """Wall-clock minutes of all stages; None where no ledger was kept."""
+        """Wall-clock minutes of all stages, training included; None where no ledger was kept."""
         ledger = self.results.run.minutes
         return sum(ledger.values()) if ledger else None
 
@@ -130,7 +138,7 @@ def build_tables(
         raise UsageError(f"no system is called '{base}'{did_you_mean(base, names)} (there are: {', '.join(names)})")
     groups: dict[tuple[str, str, str], list[Results]] = {}
     for result in results:
-        groups.setdefault(_test_key(result), []).append(result)
+        groups.setdefault(key_of_test(result), []).append(result)
     tables = [_build_table(group, normalizer, cluster, base) for group in groups.values()]
     return _with_holm(tables)
 
@@ -151,7 +159,10 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
 
 def to_markdown(tables: Sequence[TestTable]) -> str:
     """The tables as GitHub-flavoured Markdown."""
-    return "\n".join(_table_markdown(table) for table in tables)
+    parts = [_table_markdown(table) for table in tables]
+    if damage := gain_and_damage(tables):
+        parts.append(damage_markdown(damage))
+    return "\n".join(parts)
 
 
 def to_json(tables: Sequence[TestTable]) -> list[dict[str, Any]]:
@@ -170,15 +181,6 @@ def to_json(tables: Sequence[TestTable]) -> list[dict[str, Any]]:
     ]
 
 
-def _test_key(results: Results) -> tuple[str, str, str]:
-    """What makes two tests the same: the declared name and fingerprint, and the rows really there."""
-    digest = hashlib.sha256()
-    for pair in sorted((p.id, p.reference) for p in results.predictions):
-        digest.update(repr(pair).encode())
-    data = results.run.data
-    return str(data.get("name", "")), str(data.get("fingerprint", "")), digest.hexdigest()
-
-
 def _build_table(
     group: Sequence[Results], normalizer: Normalizer | None, cluster: ClusterBy, base: str | None
 ) -> TestTable:
@@ -192,8 +194,8 @@ def _build_table(
                 f"the runs were scored with different normalizers ({', '.join(sorted(own))}); "
                 f"all are shown under {normalizer.id}"
             )
-    names = _unique_names(group)
-    bases = _choose_bases(group, base, notes)
+    names = unique_names(group)
+    bases = choose_bases(group, base, notes)
     rows = []
     for index, (results, name) in enumerate(zip(group, names, strict=True)):
         results = _renamed(results, name)
@@ -203,7 +205,7 @@ def _build_table(
             pair = compare_results(other, results, normalizer=normalizer, cluster=cluster)
         score = score_results(results, normalizer=normalizer, cluster=cluster)
         rows.append(Row(name=name, results=results, score=score, pair=pair))
-    data, fingerprint, content = _test_key(group[0])
+    data, fingerprint, content = key_of_test(group[0])
     return TestTable(
         data=data or "unnamed test set",
         fingerprint=fingerprint or content[:12],
@@ -217,53 +219,16 @@ def _renamed(results: Results, name: str) -> Results:
     return dataclasses.replace(results, run=dataclasses.replace(results.run, name=name))
 
 
-def _unique_names(group: Sequence[Results]) -> list[str]:
-    """Names of the systems; those that occur twice are told apart by window, by directory, or by a number."""
-    times = Counter(results.run.name for results in group)
-    windows = {name: [r.run.decoding.get("window") for r in group if r.run.name == name] for name in times}
-    names: list[str] = []
-    for index, results in enumerate(group):
-        name = results.run.name
-        if times[name] > 1 and None not in windows[name] and len(set(windows[name])) == times[name]:
-            name = f"{name} [window {results.run.decoding['window']}]"
-        elif times[name] > 1:
-            name = f"{name} [{results.path.name if results.path else index + 1}]"
-            name = name if name not in names else f"{name} {index + 1}"
-        names.append(name)
-    return names
-
-
-def _choose_bases(group: Sequence[Results], base: str | None, notes: list[str]) -> list[int | None]:
-    """[systems] index of each system's base in the group."""
-    index = {results.run.name: i for i, results in reversed(list(enumerate(group)))}
-    if base is not None:
-        return [index.get(base) if results.run.name != base else None for results in group]
-    parents = [results.run.parent for results in group]
-    # A parent that was benched twice is taken as it was decoded with the child's settings.
-    alike = {(r.run.name, r.run.decoding_hash): i for i, r in reversed(list(enumerate(group)))}
-    bases = [
-        alike.get((p, r.run.decoding_hash), index.get(p)) if p is not None and p != r.run.name else None
-        for p, r in zip(parents, group, strict=True)
-    ]
-    if all(choice is None for choice in bases) and len(group) == 2:
-        notes.append(f"neither run names the other as its parent; '{group[0].run.name}' is taken as the base")
-        return [None, 0]
-    orphans: dict[str, list[str]] = {}
-    for results, choice in zip(group, bases, strict=True):
-        if results.run.parent is not None and choice is None:
-            orphans.setdefault(results.run.parent, []).append(results.run.name)
-    for parent, names in orphans.items():
-        notes.append(
-            f"{', '.join(names)}: no difference is given, because the parent '{parent}' is not among these runs "
-            "on these utterances"
-        )
-    return bases
-
-
 def _with_holm(tables: Sequence[TestTable]) -> list[TestTable]:
-    compared = [row for table in tables for row in table.rows if row.pair is not None]
-    adjusted = holm_adjusted([row.pair.comparison.p_value for row in compared if row.pair is not None])
-    holm = {id(row): p for row, p in zip(compared, adjusted, strict=True)}
+    # What can have no verdict has no p-value that means anything, and takes no part in the correction.
+    compared = [
+        (id(row), row.pair.comparison.p_value)
+        for table in tables
+        for row in table.rows
+        if row.pair is not None and row.pair.comparison.num_clusters >= MIN_CLUSTERS_TO_JUDGE
+    ]
+    adjusted = holm_adjusted([p_value for _, p_value in compared])
+    holm = {row: p for (row, _), p in zip(compared, adjusted, strict=True)}
     return [
         dataclasses.replace(table, rows=tuple(dataclasses.replace(row, holm_p=holm.get(id(row))) for row in table.rows))
         for table in tables
@@ -281,21 +246,22 @@ def _table_markdown(table: TestTable) -> str:
             if warning not in warnings
         )
     populations = dict.fromkeys(f"differences hold for {pair.comparison.population}" for pair in pairs)
+    delivered = [f"{row.name}: {describe_delivered(row.guard)}" for row in table.rows if row.guard]
     header = (
         "system", "parameters", "trained", f"{name} (95 % interval)", "difference to base, points", "verdict",
         "detectable", "loops / empty / cut", "minutes",
     )  # fmt: skip
     lines = [
-        f"### {_cell(table.data)}",
+        f"### {markdown_cell(table.data)}",
         "",
         f"{table.num_utterances:,} utterances, fingerprint {table.fingerprint}, "
         f"normalizer {table.normalizer.id} ({table.normalizer.hash})",
         "",
         "| " + " | ".join(header) + " |",
         "|---" + "|---:" * (len(header) - 1) + "|",
-        *("| " + " | ".join(_cell(text) for text in _row_cells(row)) + " |" for row in table.rows),
+        *("| " + " | ".join(markdown_cell(text) for text in _row_cells(row)) + " |" for row in table.rows),
         "",
-        *(f"- {_cell(note)}" for note in (*populations, *table.notes, *warnings)),
+        *(f"- {markdown_cell(note)}" for note in (*populations, *delivered, *table.notes, *warnings)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -306,26 +272,22 @@ def _row_cells(row: Row) -> list[str]:
     difference = verdict = detectable = "–"
     if row.pair is not None:
         c = row.pair.comparison
-        interval = format_interval(c.interval, signed=True)
-        difference = f"{format_points(c.difference)} ({interval}), {format_p(c.p_value)}"
-        verdict, detectable = verdict_word(row.pair), f"{100 * c.minimal_detectable_effect:.2f}"
+        difference, verdict = format_points(c.difference), verdict_word(row.pair)
+        if has_interval(c):
+            difference += f" ({format_interval(c.interval, signed=True)}), {format_p(c.p_value)}"
+            detectable = f"{100 * c.minimal_detectable_effect:.2f}"
     return [
         row.name,
         "–" if row.parameters is None else format_count(row.parameters),
         "–" if row.trainable_parameters is None else format_count(row.trainable_parameters),
-        f"{format_percent(estimate.rate)} ({format_interval(estimate.interval)})",
+        format_percent(estimate.rate)
+        + (f" ({format_interval(estimate.interval)})" if has_interval(estimate) else " (no interval)"),
         difference,
         verdict,
         detectable,
         " / ".join(f"{100 * share / total:.1f}" for share in shares) + " %",
         "–" if row.minutes is None else f"{row.minutes:.1f}",
     ]
-
-
-def _cell(text: str) -> str:
-    """Text that cannot end a cell or a row, nor start HTML."""
-    text = text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
-    return re.sub("<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _row_json(row: Row) -> dict[str, Any]:
@@ -340,6 +302,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "parameters": row.parameters,
         "trainable_parameters": row.trainable_parameters,
         "minutes": dict(run.minutes),
+        "guard": run.model.get("guard"),
         "comparison": None if row.pair is None else {**comparison_json(row.pair), "holm_p": row.holm_p},
     }
 

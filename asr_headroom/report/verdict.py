@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 
+from asr_headroom.analysis.guard import read_guard
 from asr_headroom.analysis.scoring import PairedResults, Score, kept_base
-from asr_headroom.metrics.significance import MIN_CLUSTERS, MIN_CLUSTERS_TO_JUDGE, Comparison, Interval
+from asr_headroom.metrics.significance import MIN_CLUSTERS, MIN_CLUSTERS_TO_JUDGE, Comparison, Interval, RateEstimate
+from asr_headroom.report.delivered import delivered_json, describe_delivered, why_base_was_kept
 from asr_headroom.text.units import rate_name
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "format_p",
     "format_percent",
     "format_points",
+    "has_interval",
     "score_facts",
     "score_json",
     "utterances_to_ask_for",
@@ -56,6 +59,11 @@ def format_interval(interval: Interval, *, signed: bool = False) -> str:
     if signed:
         return f"{format_points(interval.low)} to {format_points(interval.high)}"
     return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
+
+
+def has_interval(numbers: Comparison | RateEstimate) -> bool:
+    """Whether there is an interval to show: a single cluster, or a value equal in all of them, has none."""
+    return numbers.num_clusters > 1 and numbers.interval.high - numbers.interval.low > 1e-12
 
 
 def format_p(p_value: float) -> str:
@@ -127,6 +135,8 @@ def verdict_headline(pair: PairedResults) -> str:
         return f"{system} is better than {base}, by {points}"
     if comparison.verdict == "worse":
         return f"{system} is worse than {base}, by {points}"
+    if verdict_word(pair) == "base kept":
+        return f"{system} is {base} itself; {what_it_would_take(pair)}"
     return f"Cannot tell {system} from {base}; {what_it_would_take(pair)}"
 
 
@@ -150,8 +160,8 @@ def verdict_word(pair: PairedResults) -> str:
 def what_it_would_take(pair: PairedResults) -> str:
     """How many more utterances would settle an open comparison, in words, or why none would."""
     comparison = pair.comparison
-    if verdict_word(pair) == "base kept":
-        return "no training step beat the base on dev, so the base itself was kept"
+    if verdict_word(pair) == "base kept" and (reason := why_base_was_kept(pair.system.run)):
+        return reason
     needed = utterances_to_ask_for(comparison)
     if needed is None:
         return "both make exactly as many errors"
@@ -164,7 +174,7 @@ def what_it_would_take(pair: PairedResults) -> str:
 
 def comparison_facts(pair: PairedResults) -> list[tuple[str, str]]:
     """What stands below the verdict, as label and text."""
-    c, name = pair.comparison, rate_name(pair.normalizer.unit)
+    c, name, guard = pair.comparison, rate_name(pair.normalizer.unit), read_guard(pair.system.run)
     other = []
     if pair.other_normalizer and pair.other_comparison:
         o = pair.other_comparison
@@ -174,6 +184,7 @@ def comparison_facts(pair: PairedResults) -> list[tuple[str, str]]:
         ("base", f"{format_percent(c.base)} {name}  {pair.base.run.name}"),
         ("system", f"{format_percent(c.system)} {name}  {pair.system.run.name}"),
         ("difference", f"{_difference(c)}{_relative(c)}"),
+        *([("delivered", describe_delivered(guard).removeprefix("delivered "))] if guard else []),
         (
             "tested on",
             f"{describe_number(c.num_utterances, 'utterance')} in {_clusters(c.num_clusters, c.cluster_by)}",
@@ -226,7 +237,7 @@ def score_facts(score: Score) -> list[tuple[str, str]]:
 def comparison_json(pair: PairedResults) -> dict[str, object]:
     """A comparison for machines; rates and differences are fractions, null is "cannot be said"."""
     c = pair.comparison
-    believable = c.num_clusters > 1
+    believable = has_interval(c)
     return {
         "verdict": c.verdict,
         "n": c.num_utterances,
@@ -242,9 +253,10 @@ def comparison_json(pair: PairedResults) -> dict[str, object]:
         "relative_change": c.difference / c.base if c.base else None,
         "ci_low": c.interval.low if believable else None,
         "ci_high": c.interval.high if believable else None,
-        "p_value": c.p_value if believable else None,
+        "p_value": c.p_value if c.num_clusters > 1 else None,
         "minimal_detectable_effect": c.minimal_detectable_effect if believable else None,
         "utterances_needed": utterances_to_ask_for(c) if c.verdict == "cannot tell" else 0,
+        "delivered": delivered_json(pair.system.run),
         "left_out": pair.left_out,
         "normalizer": {"id": pair.normalizer.id, "hash": pair.normalizer.hash},
         "other_normalizer": _other_json(pair),
@@ -255,7 +267,7 @@ def comparison_json(pair: PairedResults) -> dict[str, object]:
 def score_json(score: Score) -> dict[str, object]:
     """A score for machines; rates are fractions, null is "cannot be said"."""
     counts, estimate = score.counts, score.estimate
-    believable = estimate.num_clusters > 1
+    believable = has_interval(estimate)
     return {
         "name": score.run.name,
         "n": score.num_utterances,
@@ -291,8 +303,8 @@ def _other_json(pair: PairedResults) -> dict[str, object] | None:
         "base": o.base,
         "system": o.system,
         "difference": o.difference,
-        "ci_low": o.interval.low if o.num_clusters > 1 else None,
-        "ci_high": o.interval.high if o.num_clusters > 1 else None,
+        "ci_low": o.interval.low if has_interval(o) else None,
+        "ci_high": o.interval.high if has_interval(o) else None,
         "verdict": o.verdict,
     }
 
@@ -301,8 +313,10 @@ def _difference(comparison: Comparison) -> str:
     points = f"{format_points(comparison.difference)} points"
     if comparison.num_clusters < 2:
         return f"{points} (a single cluster has no interval)"
-    interval = format_interval(comparison.interval, signed=True)
-    return f"{points} (95 % interval {interval}, {format_p(comparison.p_value)})"
+    p_value = format_p(comparison.p_value)
+    if not has_interval(comparison):
+        return f"{points} (the same in every cluster, so without interval; {p_value})"
+    return f"{points} (95 % interval {format_interval(comparison.interval, signed=True)}, {p_value})"
 
 
 def _relative(comparison: Comparison) -> str:
@@ -314,6 +328,8 @@ def _relative(comparison: Comparison) -> str:
 def _detectable(comparison: Comparison) -> str:
     if comparison.num_clusters < 2:
         return "nothing: a single cluster has no interval"
+    if not has_interval(comparison):
+        return "not known: the difference is the same in every cluster"
     return (
         f"{100 * comparison.minimal_detectable_effect:.2f} points is the smallest true difference that this "
         "test would show (80 % power)"
@@ -321,7 +337,9 @@ def _detectable(comparison: Comparison) -> str:
 
 
 def _interval_or_none(score: Score) -> str:
-    return format_interval(score.estimate.interval) if score.estimate.num_clusters > 1 else "none, one cluster only"
+    if has_interval(score.estimate):
+        return format_interval(score.estimate.interval)
+    return "none, one cluster only" if score.estimate.num_clusters < 2 else "none, the same rate in every cluster"
 
 
 def _clusters(number: int, by: str) -> str:

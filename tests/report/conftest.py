@@ -58,3 +58,32 @@ def recordings(tmp_path):
         paths.append(tmp_path / f"{i}.wav")
         soundfile.write(paths[-1], np.stack([tone, tone], axis=1), 44_100)
     return paths
+
+
+@pytest.fixture
+def guard():
+    """Makes guard facts: three points, a target, a guard set that is harmed, and non-speech."""
+
+    def facts(alpha=0.5, *, reason="it is the best.", language="fr"):
+        def one(name, role, unit, of, rates, half):
+            differences = [rate - rates[0] for rate in rates]
+            return {
+                "name": name, "role": role, "unit": unit, "language": of, "utterances": 40, "clusters": 40,
+                "cluster_by": "utterance", "population": "new utterances", "rates": rates,
+                "differences": differences, "p_values": [1.0, 0.01, 0.01],
+                "ci_low": [0.0, *(d - half for d in differences[1:])],
+                "ci_high": [0.0, *(d + half for d in differences[1:])],
+            }  # fmt: skip
+
+        return {
+            "alpha": alpha,
+            "reason": reason,
+            "points": [0.0, 0.5, 1.0],
+            "sets": [
+                one("a dev", "target", "word", language, [0.2, 0.15, 0.1], 0.02),
+                one("elsewhere dev", "guard", "character", "zh", [0.3, 0.31, 0.5], 0.02),
+                one("silence and noise", "nonspeech", "word", language, [12.0, 6.5, 20.0], 3.0),
+            ],
+        }
+
+    return facts

@@ -176,6 +176,64 @@ def test_characters_are_not_spaced_in_chinese():
     assert '今天天<ins title="instead of: 气">汽</ins>很好' in html
 
 
+def elsewhere(results):
+    return dataclasses.replace(
+        results, run=dataclasses.replace(results.run, data={"name": "far", "fingerprint": "f"}, language="zh")
+    )
+
+
+def guarded(results, facts):
+    run = dataclasses.replace(results.run, model={**results.run.model, "guard": facts})
+    return dataclasses.replace(results, run=run)
+
+
+def section(text, start, end):
+    return text[text.index(start) : text.index(end)]
+
+
+def test_gain_and_damage_stand_together(base, tuned, guard):
+    tuned = guarded(tuned, guard(0.5))
+    html = build_page([base, tuned, elsewhere(base), elsewhere(tuned)], title="x")
+    text = visible(html)
+    damage = section(text, "Gain and damage Change", "Plots")
+    assert "a test target far other language" in damage
+    assert damage.count("−4.17") == 2
+    assert "12.0 → 6.5 words per minute, better half way from the base (0.5) it is the best" in damage
+    assert "change in error rate against the base" in damage
+    assert html.count('aria-label="On the way from the base') == 1
+    assert "delivered half way from the base (0.5)" in text[: text.index("Systems")]
+    assert "were spent, and count here, once" in text
+    assert "the guard sets as a veto" in text
+
+
+def test_without_guard_two_tests_have_the_table_and_one_has_not(base, tuned):
+    both = visible(build_page([base, tuned, elsewhere(base), elsewhere(tuned)], title="x"))
+    damage = section(both, "Gain and damage Change", "Plots")
+    assert damage.count("−4.17") == 2
+    assert "silence" not in damage
+    assert "delivered" not in both
+    assert "Gain and damage" not in visible(build_page([base, tuned], title="x"))
+
+
+def test_a_base_kept_by_the_guard_heads_the_page(base, guard):
+    texts = [(p.reference, p.hypothesis) for p in base.predictions]
+    model = {"method": "lora", "best_step": 9, "guard": guard(0.0, reason="Chinese got worse.")}
+    kept = make_results(texts, name="tuned", language="fr", parent="base", model=model)
+    text = visible(build_page([base, kept], title="x"))
+    assert "tuned is base itself; the guard kept the base (Chinese got worse)." in text[: text.index("Systems")]
+    assert "base kept" in text
+    assert "0.00 to 0.00" not in text
+    assert "0.00 points (no interval, p = 1.00 )" in text
+
+
+def test_one_utterance_has_neither_interval_nor_p():
+    runs = [make_results([("un", hypothesis)], name=name) for name, hypothesis in (("a", "x"), ("b", "un"))]
+    text = visible(build_page(runs, title="x"))
+    assert "(no interval)" in text
+    assert "100.00–100.00" not in text
+    assert "p < 0.001" not in text
+
+
 def test_no_results():
     with pytest.raises(UsageError, match="no results to show"):
         build_page([], title="x")

@@ -100,6 +100,14 @@ def test_holm_counts_the_comparisons_of_all_tables(base, tuned):
         assert table.rows[1].holm_p == pytest.approx(2 * table.rows[1].pair.comparison.p_value)
 
 
+def test_what_is_too_small_for_a_verdict_takes_no_part_in_the_correction(base, tuned):
+    single = [make_results([("un", h)], name=n, data={"name": "tiny"}) for n, h in (("a", "x"), ("b", "un"))]
+    tables = build_tables([base, tuned, *single])
+    assert tables[1].rows[1].pair.comparison.p_value < 0.001
+    assert tables[1].rows[1].holm_p is None
+    assert tables[0].rows[1].holm_p == tables[0].rows[1].pair.comparison.p_value
+
+
 def test_markdown_holds_every_row_in_as_many_cells(base, tuned):
     hostile = rename(base, "a|b <script>\nx")
     text = to_markdown(build_tables([base, tuned, hostile]))

@@ -72,6 +72,31 @@ def test_a_single_utterance_has_no_interval():
     assert score_json(score_results(make_results([("un", "x")])))["ci_low"] is None
 
 
+def test_a_system_compared_with_itself_has_neither_interval_nor_detectable_effect(base):
+    pair = compare_results(base, base)
+    plain = comparison_json(pair)
+    assert plain["ci_low"] is plain["ci_high"] is plain["minimal_detectable_effect"] is None
+    assert plain["p_value"] == 1.0
+    facts = dict(comparison_facts(pair))
+    assert facts["difference"].startswith("0.00 points (the same in every cluster, so without interval; p = 1.00)")
+    assert facts["detectable"] == "not known: the difference is the same in every cluster"
+
+
+def test_an_error_free_system_has_no_interval_of_zero_to_zero(bigger):
+    score = score_results(bigger)
+    assert score_facts(score)[0][1] == "0.00 %  (95 % interval none, the same rate in every cluster)"
+    assert score_json(score)["ci_low"] is None
+
+
+def test_no_table_shows_an_interval_that_is_a_point(base):
+    single = [make_results([("un", "x")]), make_results([("un", "un")], name="b")]
+    for runs, rate, difference in (([base, base], "5.56 % (", "0.00"), (single, "0.00 % (no interval)", "−100.00")):
+        last = to_markdown(build_tables(runs)).split("\n\n")[2].splitlines()[-1]
+        cells = [cell.strip() for cell in last.strip("|").split("|")]
+        assert cells[3].startswith(rate)
+        assert cells[4:7] == [difference, "cannot tell", "–"]
+
+
 def test_numbers_asked_for_have_two_digits(base, tuned):
     comparison = compare_results(base, tuned).comparison
     for needed, asked in ((0, 1), (7, 7), (99, 99), (101, 110), (6543, 6600), (1_234_567, 1_300_000)):
@@ -112,6 +137,28 @@ def test_number_formats():
     assert [format_count(n) for n in (0, 999, 1_000, 1_179_648, 37_760_640, 12_819_215_360)] == [
         "0", "999", "1.00 k", "1.18 M", "37.8 M", "12.8 B",
     ]  # fmt: skip
+
+
+def guarded(texts, facts, name="tuned"):
+    return make_results(texts, name=name, model={"method": "lora", "best_step": 300, "guard": facts})
+
+
+def test_the_guard_is_quoted_where_it_kept_the_base(base, guard):
+    texts = [(p.reference, p.hypothesis) for p in base.predictions]
+    pair = compare_results(base, guarded(texts, guard(0.0, reason="Chinese got worse.")))
+    assert verdict_short(pair) == "tuned kept base"
+    assert verdict_headline(pair) == "tuned is base itself; the guard kept the base (Chinese got worse)"
+    assert verdict_line(pair).startswith("cannot tell; the guard kept the base (Chinese got worse): WER")
+    assert comparison_json(pair)["delivered"] == {"alpha": 0.0, "reason": "Chinese got worse"}
+
+
+def test_a_point_between_base_and_tuned_is_told_in_plain_words(base, tuned, guard):
+    texts = [(p.reference, p.hypothesis) for p in tuned.predictions]
+    pair = compare_results(base, guarded(texts, guard(0.5)))
+    assert dict(comparison_facts(pair))["delivered"] == "half way from the base (0.5): it is the best"
+    assert verdict_headline(pair).startswith("tuned is better than base")
+    assert "delivered" not in dict(comparison_facts(compare_results(base, tuned)))
+    assert comparison_json(compare_results(base, tuned))["delivered"] is None
 
 
 def test_a_kept_base_is_said_instead_of_more_utterances():
