@@ -42,7 +42,7 @@ from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, Lo
 from asr_headroom.models.protocols import Batch, LossSum, ModelCard
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 
-__all__ = ["Whisper", "Window", "load"]
+__all__ = ["Whisper", "Window", "encode_features", "load"]
 
 Window = Literal["full", "fit"]
 
@@ -236,15 +236,7 @@ class Whisper:
         encoder = self._core.model.encoder
         features = self.processor.feature_extractor
         mel = log_mel(waveforms, self._mel_filters, n_fft=features.n_fft, hop_length=features.hop_length)
-        hidden = functional.gelu(encoder.conv1(mel.to(encoder.conv1.weight.dtype)))
-        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
-        hidden = functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
-        for layer in encoder.layers:
-            if encoder.training and encoder.layerdrop > 0 and torch.rand([]) < encoder.layerdrop:
-                continue
-            hidden = layer(hidden, None)
-        return encoder.layer_norm(hidden)
+        return encode_features(encoder, mel)
 
     @torch.inference_mode()
     def transcribe(self, batch: Sequence[Utterance], options: DecodingOptions = GREEDY) -> list[Hypothesis]:
@@ -400,6 +392,28 @@ class Whisper:
             truncated=not ended and period is None,
             looped=period is not None,
         )
+
+
+def encode_features(encoder: Any, features: torch.Tensor, **options: Any) -> torch.Tensor:
+    """Output of a ``WhisperEncoder`` for any number of frames up to the window that it was built for.
+
+    Args:
+        encoder: the module.
+        features: [batch, mels, frames] log-mels.
+        options: passed to every layer.
+
+    Returns:
+        [batch, positions, hidden], one position per two frames.
+    """
+    hidden = functional.gelu(encoder.conv1(features.to(encoder.conv1.weight.dtype)))
+    hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+    hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+    hidden = functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
+    for layer in encoder.layers:
+        if encoder.training and encoder.layerdrop > 0 and torch.rand([]) < encoder.layerdrop:
+            continue
+        hidden = layer(hidden, None, **options)
+    return encoder.layer_norm(hidden)
 
 
 class _StopLoops(StoppingCriteria):
