@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("bench", "train lora", "train full"), help="one command instead of all")
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -42,6 +43,8 @@ def main() -> None:
         }
         print("| command | kills that hit a running process | equal to the run never stopped |\n|---|---:|---:|")
         for name, command in commands.items():
+            if arguments.only not in (None, name):
+                continue
             whole = root / f"{name}-whole"
             seconds = run(command, whole)
             hits = equal = 0

@@ -1,4 +1,8 @@
-"""A manifest and a recogniser in, predictions out; resumable, in the same batches however often restarted."""
+"""A manifest and a recogniser in, predictions out; resumable, in the same batches however often restarted.
+
+Between two batches is the safe point: there minutes are booked, a signal is obeyed, and a budget that does not hold the
+next batch ends the session.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from asr_headroom.budget import format_minutes
+from asr_headroom.budget import Budget, format_minutes
 from asr_headroom.data.batching import plan_batches
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DataError
+from asr_headroom.errors import BudgetError, DataError
 from asr_headroom.metrics.error_rate import ErrorCounts, count_pair
 from asr_headroom.models.decoding import DecodingOptions, Hypothesis
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.results.schema import Prediction
 from asr_headroom.results.store import ResultsWriter
+from asr_headroom.stopping import StopRequests
 from asr_headroom.text.normalize import Normalizer, normalizer_for_language
 
 __all__ = ["error_counts_validator", "refuse_long_utterances", "transcribe_manifest"]
@@ -23,6 +28,8 @@ __all__ = ["error_counts_validator", "refuse_long_utterances", "transcribe_manif
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_BOOKINGS = 1.0
+"""Of the minutes in the ledger: a kill loses at most this and the batch at work."""
 
 
 def transcribe_manifest(
@@ -33,6 +40,8 @@ def transcribe_manifest(
     normalizer: Normalizer,
     batch_size: int,
     writer: ResultsWriter | None = None,
+    budget: Budget | None = None,
+    stops: StopRequests | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Prediction]:
     """Predictions of all utterances that the writer does not hold yet, longest first.
@@ -46,37 +55,58 @@ def transcribe_manifest(
         options: how to search.
         normalizer: for the counts stored with each prediction.
         batch_size: utterances decoded together, at most.
-        writer: stores each batch as soon as it is decoded; None keeps predictions in memory only.
-        clock: for the progress lines.
+        writer: stores each batch as soon as it is decoded, and the minutes it took under ``transcribe``; None keeps
+            predictions in memory only.
+        budget: no batch is begun that is not expected to end inside it.
+        stops: no batch is begun once stopping was requested.
+        clock: for the minutes and the progress lines.
 
     Returns:
         the new predictions, in the order in which they were decoded.
 
     Raises:
         DataError: an utterance is longer than the model hears at once.
+        BudgetError: the next batch does not fit; the batches before it are kept.
+        Stopped: stopping was requested; the batches before are kept.
     """
+    meter = _Meter(writer, clock)
     refuse_long_utterances(model, utterances)
-    batches = plan_batches(
-        [u.measured_duration() for u in utterances], [model.batch_key(u) for u in utterances], batch_size
-    )
+    durations = [u.measured_duration() for u in utterances]
+    batches = plan_batches(durations, [model.batch_key(u) for u in utterances], batch_size)
     finished = writer.finished_ids if writer else set()
     pending = [rows for rows in batches if utterances[rows[0]].id not in finished]
-    done = len(utterances) - sum(map(len, pending))
-    if done:
-        logger.info("%d of %d utterances are transcribed already", done, len(utterances))
+    before = len(utterances) - sum(map(len, pending))
+    if before:
+        logger.info("%d of %d utterances are transcribed already", before, len(utterances))
+    if writer and pending:
+        _log_plan([durations[row] for rows in pending for row in rows], len(pending), budget)
+    pace = _Pace(meter.seconds_before / before if before else 0.0)
     predictions: list[Prediction] = []
     start = last_line = clock()
-    for rows in pending:
-        batch = [utterances[row] for row in rows]
-        hypotheses = model.transcribe(batch, options)
-        new = [_prediction(u, h, normalizer) for u, h in zip(batch, hypotheses, strict=True)]
-        if writer:
-            writer.append(new)
-        predictions += new
-        now = clock()
-        if now - last_line > _SECONDS_BETWEEN_LINES:
-            last_line = now
-            _log_progress(done + len(predictions), len(utterances), len(predictions), now - start)
+    try:
+        for number, rows in enumerate(pending):
+            done = before + len(predictions)
+            if stops is not None and stops.requested:
+                raise stops.stopped(f"stopped after {done} of {len(utterances)} utterances; the same command goes on")
+            if budget is not None:
+                _refuse_over_budget(budget, pace.expect(len(rows)), len(rows), done, len(utterances))
+            if writer and number == _Pace.WARM_UP + 1:
+                _log_forecast(pace, [durations[row] for later in pending[number:] for row in later], budget)
+            begin = clock()
+            batch = [utterances[row] for row in rows]
+            hypotheses = model.transcribe(batch, options)
+            new = [_prediction(u, h, normalizer) for u, h in zip(batch, hypotheses, strict=True)]
+            if writer:
+                writer.append(new)
+            predictions += new
+            meter.book(at_least=_SECONDS_BETWEEN_BOOKINGS)
+            now = clock()
+            pace.add(len(rows), sum(durations[row] for row in rows), now - begin)
+            if now - last_line > _SECONDS_BETWEEN_LINES:
+                last_line = now
+                _log_progress(before + len(predictions), len(utterances), len(predictions), now - start)
+    finally:
+        meter.book()
     return predictions
 
 
@@ -130,6 +160,103 @@ def error_counts_validator(
         return counts
 
     return validate
+
+
+class _Meter:
+    """Books seconds of transcription in a run's ledger while they pass, so that a kill loses few of them."""
+
+    def __init__(self, writer: ResultsWriter | None, clock: Callable[[], float]) -> None:
+        self._writer, self._clock, self._since = writer, clock, clock()
+        self.seconds_before = 60 * writer.run.minutes.get("transcribe", 0.0) if writer else 0.0
+
+    def book(self, *, at_least: float = 0.0) -> None:
+        """Books what has passed since the last booking, if it is that many seconds."""
+        passed = self._clock() - self._since
+        if self._writer and passed >= at_least:
+            self._writer.add_minutes("transcribe", passed / 60)
+            self._since += passed
+
+
+class _Pace:
+    """How long batches took, and what that says of those to come.
+
+    Args:
+        seconds_per_utterance: of an earlier session; counts until a batch was measured.
+    """
+
+    WARM_UP = 1
+    """Batches that do not count once there are others: the first one also allocates and compiles."""
+
+    def __init__(self, seconds_per_utterance: float = 0.0) -> None:
+        self._guess = seconds_per_utterance
+        self._measured: list[tuple[int, float, float]] = []  # utterances, seconds of audio, seconds
+
+    def add(self, utterances: int, audio: float, seconds: float) -> None:
+        """One batch that was transcribed."""
+        self._measured.append((utterances, audio, seconds))
+
+    def expect(self, utterances: int) -> float:
+        """Seconds that the next batch takes if it is as slow, per utterance, as the slowest so far.
+
+        Batches come longest first, so few later ones are slower; the shorter ones of a model that pads all to
+        one window are not faster either, which seconds per second of audio would promise.
+        """
+        slowest = max((seconds / count for count, _, seconds in self._counting()), default=self._guess)
+        return slowest * utterances
+
+    def forecast(self, durations: Sequence[float]) -> tuple[float, float]:
+        """Seconds for utterances of these durations, at the pace per second of audio and at that per utterance."""
+        counting = self._counting()
+        total = sum(seconds for _, _, seconds in counting)
+        by_audio = total * sum(durations) / max(sum(audio for _, audio, _ in counting), 1e-9)
+        by_number = total * len(durations) / sum(count for count, _, _ in counting)
+        return min(by_audio, by_number), max(by_audio, by_number)
+
+    def _counting(self) -> list[tuple[int, float, float]]:
+        return self._measured[self.WARM_UP :] or self._measured
+
+
+def _refuse_over_budget(budget: Budget, expected: float, rows: int, done: int, total: int) -> None:
+    left = budget.remaining
+    if left > 0 and left >= expected:
+        return
+    what = f"the next {rows} take about {format_minutes(expected)} and {format_minutes(left)} are left"
+    raise BudgetError(
+        f"the budget of {format_minutes(budget.seconds or 0.0)} is used up with {done} of {total} utterances "
+        f"transcribed ({what if left > 0 else 'nothing is left'})"
+    )
+
+
+def _log_plan(durations: Sequence[float], batches: int, budget: Budget | None) -> None:
+    left = f"; {_left(budget)}" if budget is not None and budget.seconds is not None else ""
+    logger.info(
+        "%d utterances to transcribe, %s of audio, in %d batches%s",
+        len(durations),
+        format_minutes(sum(durations)),
+        batches,
+        left,
+    )
+
+
+def _left(budget: Budget) -> str:
+    return f"{format_minutes(max(0.0, budget.remaining))} of the budget are left"
+
+
+def _log_forecast(pace: _Pace, durations: Sequence[float], budget: Budget | None) -> None:
+    low, high = pace.forecast(durations)
+    left = ""
+    if budget is not None and budget.seconds is not None:
+        fits = "they fit" if high <= budget.remaining else "they may not fit"
+        fits = fits if low <= budget.remaining else "they do not fit"
+        left = f"; {_left(budget)}: {fits}"
+    logger.info(
+        "the other %d utterances, %s of audio, take %s to %s%s",
+        len(durations),
+        format_minutes(sum(durations)),
+        format_minutes(low),
+        format_minutes(high),
+        left,
+    )
 
 
 def _prediction(utterance: Utterance, hypothesis: Hypothesis, normalizer: Normalizer) -> Prediction:

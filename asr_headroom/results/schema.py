@@ -29,12 +29,14 @@ class RunInfo:
         name: of the system in tables, for example ``whisper-small · lora``.
         kind: what wrote the predictions.
         status: ``running`` until the last prediction is written.
-        model: id, family, checkpoint, parameters, trainable parameters, parent model …
+        model: id, family, checkpoint, parameters, trainable parameters, parent model; ``guard``, what the guard of
+            the training measured …
         data: name, source, split, fingerprint of ids and references, number of utterances, problems found.
         decoding: every decoding option, the window included.
         decoding_hash: fingerprint of ``decoding``; two systems decoded differently are told apart by it.
         normalizer: id and hash.
-        minutes: wall-clock minutes by stage.
+        minutes: wall-clock minutes by stage: ``load`` and ``transcribe``, over all sessions, and ``train …`` of the
+            training that made the model.
     """
 
     name: str

@@ -28,7 +28,16 @@ from asr_headroom.results.schema import (
 from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.units import Unit
 
-__all__ = ["Results", "ResultsWriter", "load_results", "load_run", "pair_results", "write_json", "write_whole"]
+__all__ = [
+    "Results",
+    "ResultsWriter",
+    "count_finished",
+    "load_results",
+    "load_run",
+    "pair_results",
+    "write_json",
+    "write_whole",
+]
 
 _RUN_FILE = "run.json"
 _PREDICTIONS_FILE = "predictions.jsonl"
@@ -117,7 +126,7 @@ class ResultsWriter:
             ) from error
 
     def add_minutes(self, stage: str, minutes: float) -> None:
-        """Adds to the ledger and writes it."""
+        """Adds to the ledger and writes it; whoever is killed later has spent it all the same."""
         ledger = dict(self.run.minutes)
         ledger[stage] = ledger.get(stage, 0.0) + minutes
         self.run = dataclasses.replace(self.run, minutes=ledger)
@@ -177,6 +186,15 @@ def load_run(directory: Path) -> RunInfo:
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path}: cannot be read ({error})") from error
     return run_from_json(plain, str(path))
+
+
+def count_finished(directory: Path) -> int:
+    """Utterances whose predictions a resumed run would keep; 0 where there is no run.
+
+    Raises:
+        ResultsError: the predictions are damaged in the middle.
+    """
+    return len(_finished_batches(directory / _PREDICTIONS_FILE)[0])
 
 
 def load_results(directory: str | Path) -> Results:
@@ -298,11 +316,24 @@ def _drop_unfinished_batch(path: Path) -> set[str]:
     """Cuts the file after its last complete batch and returns the ids before the cut.
 
     Raises:
+        ResultsError: see :func:`_finished_batches`.
+    """
+    ids, size = _finished_batches(path)
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(size)
+    return ids
+
+
+def _finished_batches(path: Path) -> tuple[set[str], int]:
+    """The ids of complete batches, and the byte at which the last of them ends.
+
+    Raises:
         ResultsError: something is wrong before the last complete batch; cutting there would lose finished
             work.
     """
     if not path.exists():
-        return set()
+        return set(), 0
     ids: set[str] = set()
     pending: list[str] = []
     wrong: int | None = None
@@ -324,9 +355,7 @@ def _drop_unfinished_batch(path: Path) -> set[str]:
                 ids.update(pending)
                 pending = []
                 complete = position
-    with path.open("rb+") as file:
-        file.truncate(complete)
-    return ids
+    return ids, complete
 
 
 def _parse_or_none(line: bytes) -> dict[str, Any] | None:

@@ -7,26 +7,32 @@ import json
 import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from asr_headroom.budget import Budget, parse_budget
 from asr_headroom.config import fingerprint, to_mapping
-from asr_headroom.errors import ConfigError, ModelError
+from asr_headroom.errors import BudgetError, ConfigError, ModelError
 from asr_headroom.evaluate.transcribe import refuse_long_utterances, transcribe_manifest
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.models.registry import load_model
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.schema import RunInfo
-from asr_headroom.results.store import Results, ResultsWriter, load_results, load_run
+from asr_headroom.results.store import Results, ResultsWriter, count_finished, load_results, load_run
 from asr_headroom.stages.data import Loaded, load_data
-from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
+from asr_headroom.stopping import StopRequests
+from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 from asr_headroom.text.units import primary_subtag
 
 __all__ = ["BenchConfig", "bench", "default_name", "read_model_facts"]
 
 logger = logging.getLogger(__name__)
+
+_STAGES = ("load", "transcribe")
+"""Of the ledger: what bench itself spends; the stages of training stand there too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,9 @@ class BenchConfig:
     max_duration: float | None = None
     """Seconds; longer utterances are left out and counted. Without it they are refused."""
 
+    budget: str | None = None
+    """Time for the whole command and what earlier sessions spent in its runs: 45m, 1h30m; 2gpu-h is 2 h on one GPU."""
+
     limit: int | None = None
     """Only the first utterances of each test set."""
 
@@ -91,53 +100,153 @@ class BenchConfig:
             problems.append(f"limit is {self.limit}; it must be at least 1")
         if self.max_duration is not None and not self.max_duration > 0:
             problems.append(f"max_duration is {self.max_duration}; it must be above 0 s")
+        try:
+            if self.budget is not None:
+                parse_budget(self.budget)
+        except ConfigError as error:
+            problems.append(str(error))
         if problems:
             raise ConfigError("\n".join(problems))
 
 
-def bench(config: BenchConfig) -> list[Results]:
+class _Task(NamedTuple):
+    """One model on one test set, and the directory of its run."""
+
+    model_id: str
+    source: str
+    loaded: Loaded
+    directory: Path
+
+
+def bench(config: BenchConfig, *, clock: Callable[[], float] = time.monotonic) -> list[Results]:
     """Transcribes each test set with each model; complete pairs are read, not repeated.
 
+    Args:
+        config: what to measure.
+        clock: for the budget and the minutes.
+
     Raises:
+        BudgetError: the budget ended before the work did; what is transcribed is kept.
+        Stopped: a signal asked to stop; what is transcribed is kept.
         AsrHeadroomError: data or a model cannot be used; results written before stay.
     """
     if config.normalizer:
         get_normalizer(config.normalizer)
-    sets = [
-        load_data(
-            source,
-            language=config.language,
-            limit=config.limit,
-            max_duration=config.max_duration,
-            skip_bad=config.skip_bad,
-            streaming=config.streaming,
-        )
-        for source in config.data
-    ]
-    results = []
-    for model_id in config.models:
+    begin = clock()
+    sets = [(source, _load_set(source, config)) for source in config.data]
+    tasks = [[_task(model_id, *pair, config) for pair in sets] for model_id in config.models]
+    used = sum(_seconds_spent(task) for group in tasks for task in group)
+    seconds = parse_budget(config.budget) if config.budget else None
+    budget = Budget(seconds, used=used + clock() - begin, clock=clock)
+    results: list[Results] = []
+    for group in tasks:
         model: Recognizer | None = None
-        for source, loaded in zip(config.data, sets, strict=True):
-            directory = Path(config.output) / _slug(config.name or default_name(model_id)) / _slug(loaded.manifest.name)
-            if _is_complete(directory, model_id, config, loaded):
-                logger.info("%s: complete already", directory)
+        for task in group:
+            if _is_complete(task, config):
+                logger.info("%s: complete already", task.directory)
             else:
-                model = model or load_model(model_id, window=config.window, dtype=config.dtype, device="auto")
-                _run_one(model, model_id, source, loaded, directory, config)
-            results.append(load_results(directory))
+                try:
+                    model, load_seconds = (model, 0.0) if model else _load(task, config, budget, clock)
+                    _run_one(model, task, config, load_seconds=load_seconds, budget=budget, clock=clock)
+                except BudgetError as error:
+                    raise _out_of_budget(error, task, results) from error
+            results.append(load_results(task.directory))
     return results
 
 
+def _load_set(source: str, config: BenchConfig) -> Loaded:
+    return load_data(
+        source,
+        language=config.language,
+        limit=config.limit,
+        max_duration=config.max_duration,
+        skip_bad=config.skip_bad,
+        streaming=config.streaming,
+    )
+
+
+def _task(model_id: str, source: str, loaded: Loaded, config: BenchConfig) -> _Task:
+    name = config.name or default_name(model_id)
+    return _Task(model_id, source, loaded, Path(config.output) / _slug(name) / _slug(loaded.manifest.name))
+
+
+def _seconds_spent(task: _Task) -> float:
+    """What earlier sessions spent in the run's directory."""
+    if not (task.directory / "run.json").is_file():
+        return 0.0
+    minutes = load_run(task.directory).minutes
+    return 60 * sum(minutes.get(stage, 0.0) for stage in _STAGES)
+
+
+def _load(task: _Task, config: BenchConfig, budget: Budget, clock: Callable[[], float]) -> tuple[Recognizer, float]:
+    """The model, and the seconds that loading it took."""
+    if budget.remaining <= 0:
+        done, total = count_finished(task.directory), len(task.loaded.manifest)
+        raise BudgetError(f"the budget is used up with {done} of {total} utterances transcribed (nothing is left)")
+    begin = clock()
+    model = load_model(task.model_id, window=config.window, dtype=config.dtype, device="auto")
+    return model, clock() - begin
+
+
+def _out_of_budget(error: BudgetError, task: _Task, results: Sequence[Results]) -> BudgetError:
+    complete = ", ".join(str(result.path) for result in results) or "none"
+    return BudgetError(
+        f"{task.directory}: {error}; complete runs: {complete}; the same command with a larger --budget goes on"
+    )
+
+
 def _run_one(
-    model: Recognizer, model_id: str, source: str, loaded: Loaded, directory: Path, config: BenchConfig
+    model: Recognizer,
+    task: _Task,
+    config: BenchConfig,
+    *,
+    load_seconds: float,
+    budget: Budget,
+    clock: Callable[[], float],
 ) -> None:
-    language = _common_language(loaded)
+    manifest = task.loaded.manifest
+    language = _common_language(task.loaded)
     normalizer = get_normalizer(config.normalizer) if config.normalizer else normalizer_for_language(language)
     options = DecodingOptions(beam_size=config.beam_size, max_new_tokens=config.max_new_tokens)
+    run = _describe(model, task, config, options, normalizer)
+    logger.info("%s on %s: %d utterances, window %s", run.name, manifest.name, len(manifest), config.window)
+    refuse_long_utterances(model, manifest)
+    with ResultsWriter(task.directory, run) as writer, StopRequests() as stops:
+        if load_seconds:
+            writer.add_minutes("load", load_seconds / 60)
+        transcribe_manifest(
+            model,
+            manifest,
+            options,
+            normalizer=normalizer,
+            batch_size=config.batch_size,
+            writer=writer,
+            budget=budget,
+            stops=stops,
+            clock=clock,
+        )
+        writer.finish()
+        if stops.requested:
+            raise stops.stopped(f"stopped with {task.directory} complete; the same command goes on")
+
+
+def _describe(
+    model: Recognizer, task: _Task, config: BenchConfig, options: DecodingOptions, normalizer: Normalizer
+) -> RunInfo:
+    """What is about to be run, as its directory will say."""
+    model_id, language = task.model_id, _common_language(task.loaded)
     decoding = to_mapping(options) | model.decoding_state() | {"batch_size": config.batch_size}
     facts = read_model_facts(model_id)
-    run = RunInfo(
-        name=config.name or default_name(model_id),
+    name = config.name or default_name(model_id)
+    if facts.get("window") not in (None, config.window):
+        logger.warning(
+            "%s was trained with --window %s and is decoded here with --window %s; its outputs may suffer",
+            name,
+            facts["window"],
+            config.window,
+        )
+    return RunInfo(
+        name=name,
         language=language,
         model={
             "id": model_id,
@@ -149,8 +258,9 @@ def _run_one(
             "base": facts.get("base"),
             "best_step": facts.get("best_step"),
             "language_mismatch": _mismatch(model, language),
-        },
-        data=loaded.facts() | {"source": source},
+        }
+        | ({"guard": facts["guard"]} if facts.get("guard") else {}),
+        data=task.loaded.facts() | {"source": task.source},
         decoding=decoding,
         decoding_hash=fingerprint(decoding),
         normalizer={"id": normalizer.id, "version": normalizer.version, "hash": normalizer.hash},
@@ -159,26 +269,6 @@ def _run_one(
         minutes={f"train {stage}": minutes for stage, minutes in facts.get("minutes", {}).items()},
         provenance=collect_provenance(),
     )
-    if facts.get("window") not in (None, config.window):
-        logger.warning(
-            "%s was trained with --window %s and is decoded here with --window %s; its outputs may suffer",
-            run.name,
-            facts["window"],
-            config.window,
-        )
-    logger.info(
-        "%s on %s: %d utterances, window %s", run.name, loaded.manifest.name, len(loaded.manifest), config.window
-    )
-    refuse_long_utterances(model, loaded.manifest)
-    with ResultsWriter(directory, run) as writer:
-        start = time.monotonic()
-        try:
-            transcribe_manifest(
-                model, loaded.manifest, options, normalizer=normalizer, batch_size=config.batch_size, writer=writer
-            )
-        finally:
-            writer.add_minutes("transcribe", (time.monotonic() - start) / 60)
-        writer.finish()
 
 
 def default_name(model_id: str) -> str:
@@ -211,12 +301,13 @@ def read_model_facts(model_id: str) -> dict[str, Any]:
     return facts
 
 
-def _is_complete(directory: Path, model_id: str, config: BenchConfig, loaded: Loaded) -> bool:
+def _is_complete(task: _Task, config: BenchConfig) -> bool:
     """Whether the directory holds exactly this run, finished: no need to load the model."""
-    if not (directory / "run.json").is_file():
+    if not (task.directory / "run.json").is_file():
         return False
     # Not the predictions: those of a run that was killed may end in the middle of a line.
-    run = load_run(directory)
+    run = load_run(task.directory)
+    model_id, loaded = task.model_id, task.loaded
     same = run.model.get("id") == model_id and run.data.get("fingerprint") == loaded.manifest.fingerprint()
     same = same and run.language == _common_language(loaded) and run.model.get("weights") == _hash_weights(model_id)
     settings = ("window", "dtype", "batch_size", "beam_size", "max_new_tokens", "normalizer")
