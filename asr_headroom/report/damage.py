@@ -219,9 +219,11 @@ def _nonspeech_cell(guard: GuardFacts) -> Cell:
         return Cell()
     verdicts = [measured.verdict(guard.delivered) for measured in sets]
     worst = next((verdict for verdict in ("worse", "cannot tell") if verdict in verdicts), "better")
+    changed = any(measured.differences[guard.delivered] for measured in sets)
+    said = worst if changed else "no change" if guard.alpha else "base kept"
     return Cell(
         main="; ".join(_per_minute(measured, guard, named=len(sets) > 1) for measured in sets),
-        below=f"{sets[0].unit}s per minute, {worst if guard.alpha else 'base kept'}",
+        below=f"{sets[0].unit}s per minute, {said}",
         verdict=worst,
     )
 

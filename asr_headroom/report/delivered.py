@@ -44,7 +44,7 @@ def why_base_was_kept(run: RunInfo) -> str | None:
         return None
     guard = read_guard(run)
     if guard is not None and guard.alpha == 0 and run.model.get("best_step") != 0:
-        return "the guard kept the base" + (f" ({guard.reason})" if guard.reason else "")
+        return "the guard kept the base" + (f", as {guard.reason}" if guard.reason else "")
     return "no training step beat the base on dev, so the base itself was kept"
 
 

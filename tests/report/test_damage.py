@@ -61,6 +61,13 @@ def test_guard_facts_add_silence_and_what_was_delivered(base, tuned, guard):
     assert (worse.nonspeech.main, worse.nonspeech.verdict) == ("12.0 → 20.0", "worse")
 
 
+def test_silence_that_stays_silent_is_no_open_question(base, tuned, guard):
+    facts = guard(0.5)
+    facts["sets"][2] |= {key: [0.0] * 3 for key in ("rates", "differences", "ci_low", "ci_high")}
+    (row,) = gain_and_damage(build_tables([base, changed(tuned, model={"guard": facts})])).rows
+    assert (row.nonspeech.main, row.nonspeech.below) == ("0.0 → 0.0", "words per minute, no change")
+
+
 def test_a_guarded_system_without_its_base_still_tells_what_was_delivered(tuned, guard):
     damage = gain_and_damage(build_tables([changed(tuned, model={"guard": guard()})]))
     assert damage.heads == ()
