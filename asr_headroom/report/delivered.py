@@ -38,13 +38,13 @@ def name_delivered(guard: GuardFacts) -> str:
     return f"delivered {describe_point(guard.alpha)}" if guard.alpha else "the guard kept the base"
 
 
-def why_base_was_kept(run: RunInfo) -> str | None:
-    """The reason as a clause; None where training delivered something else than the base."""
+def why_base_was_kept(run: RunInfo, *, with_reason: bool = True) -> str | None:
+    """Who kept the base, and the guard's reason; None where training delivered something else than the base."""
     if not kept_base(run):
         return None
     guard = read_guard(run)
     if guard is not None and guard.alpha == 0 and run.model.get("best_step") != 0:
-        return "the guard kept the base" + (f", as {guard.reason}" if guard.reason else "")
+        return "the guard kept the base" + (f", as {guard.reason}" if guard.reason and with_reason else "")
     return "no training step beat the base on dev, so the base itself was kept"
 
 

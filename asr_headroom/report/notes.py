@@ -10,13 +10,10 @@ from asr_headroom.analysis.scoring import decoding_windows
 from asr_headroom.report.changed import Listing
 from asr_headroom.report.clips import ClipShelf
 from asr_headroom.report.delivered import describe_delivered
-from asr_headroom.report.tables import Row, TestTable
+from asr_headroom.report.tables import TRAINING_STAGE, Row, TestTable
 from asr_headroom.report.verdict import describe_number
 
-__all__ = ["clip_note", "ledger", "provenance", "reading_notes", "trained_once"]
-
-_TRAINING = "train "
-"""How the names of the stages of a training begin."""
+__all__ = ["clip_note", "ledger", "provenance", "reading_notes"]
 
 
 def clip_note(shelf: ClipShelf) -> str:
@@ -41,7 +38,7 @@ def ledger(tables: Sequence[TestTable]) -> list[dict[str, Any]]:
         for row in table.rows:
             run = row.results.run
             if run.minutes:
-                training = tuple(item for item in run.minutes.items() if item[0].startswith(_TRAINING))
+                training = tuple(item for item in run.minutes.items() if item[0].startswith(TRAINING_STAGE))
                 key = (row.name, run.model.get("id"), run.model.get("weights"), training)
                 systems.setdefault(key, []).append((table.data, run.minutes))
     totals = [_stages(tests) for tests in systems.values()]
@@ -61,23 +58,12 @@ def ledger(tables: Sequence[TestTable]) -> list[dict[str, Any]]:
     ]
 
 
-def trained_once(tables: Sequence[TestTable]) -> bool:
-    """Whether the minutes of one training stand in more than one table."""
-    names = [
-        row.name
-        for table in tables
-        for row in table.rows
-        if any(s.startswith(_TRAINING) for s in row.results.run.minutes)
-    ]
-    return len(set(names)) < len(names)
-
-
 def _stages(tests: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
     """Minutes by stage: those of the training once, all others by test set where there are several."""
     stages: dict[str, float] = {}
     for test, minutes in tests:
         for stage, spent in minutes.items():
-            if stage.startswith(_TRAINING):
+            if stage.startswith(TRAINING_STAGE):
                 stages["train steps" if stage == "train train" else stage] = spent
             else:
                 name = stage if len(tests) == 1 else f"{stage} {test}"

@@ -20,8 +20,8 @@ from asr_headroom.report.delivered import name_delivered
 from asr_headroom.report.drawing import Figure
 from asr_headroom.report.figures import difference_figure, frontier_figure
 from asr_headroom.report.guard_figure import guard_figure
-from asr_headroom.report.notes import clip_note, ledger, provenance, reading_notes, trained_once
-from asr_headroom.report.tables import Row, TestTable, build_tables
+from asr_headroom.report.notes import clip_note, ledger, provenance, reading_notes
+from asr_headroom.report.tables import Row, TestTable, build_tables, trained_once
 from asr_headroom.report.verdict import (
     comparison_facts,
     describe_number,

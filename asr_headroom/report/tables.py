@@ -34,7 +34,19 @@ from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer, normalizer_for_language
 from asr_headroom.text.units import Unit, rate_name
 
-__all__ = ["Row", "TestTable", "build_tables", "holm_adjusted", "to_json", "to_markdown"]
+__all__ = [
+    "TRAINING_STAGE",
+    "Row",
+    "TestTable",
+    "build_tables",
+    "holm_adjusted",
+    "to_json",
+    "to_markdown",
+    "trained_once",
+]
+
+TRAINING_STAGE = "train "
+"""How the ledger's names of a training's stages begin; all others are of the bench."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +174,20 @@ def to_markdown(tables: Sequence[TestTable]) -> str:
     parts = [_table_markdown(table) for table in tables]
     if damage := gain_and_damage(tables):
         parts.append(damage_markdown(damage))
+    if trained_once(tables):
+        parts.append("The minutes of a training stand in every table of its system; they were spent once.\n")
     return "\n".join(parts)
+
+
+def trained_once(tables: Sequence[TestTable]) -> bool:
+    """Whether the minutes of one training stand in more than one table."""
+    trained = [
+        row.name
+        for table in tables
+        for row in table.rows
+        if any(stage.startswith(TRAINING_STAGE) for stage in row.results.run.minutes)
+    ]
+    return len(set(trained)) < len(trained)
 
 
 def to_json(tables: Sequence[TestTable]) -> list[dict[str, Any]]:

@@ -136,7 +136,8 @@ def verdict_headline(pair: PairedResults) -> str:
     if comparison.verdict == "worse":
         return f"{system} is worse than {base}, by {points}"
     if verdict_word(pair) == "base kept":
-        return f"{system} is {base} itself; {what_it_would_take(pair)}"
+        # The guard's reason is long; it stands among the facts.
+        return f"{system} is {base} itself; {why_base_was_kept(pair.system.run, with_reason=False)}"
     return f"Cannot tell {system} from {base}; {what_it_would_take(pair)}"
 
 

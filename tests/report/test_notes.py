@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from asr_headroom.report.notes import ledger, provenance, trained_once
-from asr_headroom.report.tables import build_tables
+from asr_headroom.report.notes import ledger, provenance
+from asr_headroom.report.tables import build_tables, to_markdown, trained_once
 
 TRAINING = {"train load": 0.25, "train setup": 0.0, "train train": 3.0, "train guard": 1.0, "train save": 0.01}
 
@@ -22,6 +22,7 @@ def test_the_minutes_of_one_training_are_counted_once(base, tuned):
         ]
     )
     assert trained_once(tables)
+    assert to_markdown(tables).endswith("they were spent once.\n")
     first, second = ledger(tables)
     assert (first["name"], first["total"]) == ("base", "0.5")
     assert (second["name"], second["test"]) == ("base · lora", "near, far")
@@ -45,7 +46,9 @@ def test_two_trainings_of_one_name_are_two(base, tuned):
 
 
 def test_a_training_on_one_test_needs_no_note(base, tuned):
-    assert not trained_once(build_tables([on(base, "near", {}), on(tuned, "near", TRAINING)]))
+    tables = build_tables([on(base, "near", {}), on(tuned, "near", TRAINING)])
+    assert not trained_once(tables)
+    assert "spent once" not in to_markdown(tables)
 
 
 def test_provenance_tells_the_guards_reason_and_not_its_numbers(tuned, guard):

@@ -220,7 +220,9 @@ def test_a_base_kept_by_the_guard_heads_the_page(base, guard):
     model = {"method": "lora", "best_step": 9, "guard": guard(0.0, reason="Chinese got worse.")}
     kept = make_results(texts, name="tuned", language="fr", parent="base", model=model)
     text = visible(build_page([base, kept], title="x"))
-    assert "tuned is base itself; the guard kept the base, as Chinese got worse." in text[: text.index("Systems")]
+    head = text[: text.index("Systems")]
+    assert "tuned is base itself; the guard kept the base." in head
+    assert "delivered the base itself (0): Chinese got worse" in head
     assert "base kept" in text
     assert "0.00 to 0.00" not in text
     assert "0.00 points (no interval, p = 1.00 )" in text

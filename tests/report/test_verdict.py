@@ -147,7 +147,7 @@ def test_the_guard_is_quoted_where_it_kept_the_base(base, guard):
     texts = [(p.reference, p.hypothesis) for p in base.predictions]
     pair = compare_results(base, guarded(texts, guard(0.0, reason="Chinese got worse.")))
     assert verdict_short(pair) == "tuned kept base"
-    assert verdict_headline(pair) == "tuned is base itself; the guard kept the base, as Chinese got worse"
+    assert verdict_headline(pair) == "tuned is base itself; the guard kept the base"
     assert verdict_line(pair).startswith("cannot tell; the guard kept the base, as Chinese got worse: WER")
     assert comparison_json(pair)["delivered"] == {"alpha": 0.0, "reason": "Chinese got worse"}
 
