@@ -22,7 +22,7 @@ VERBS = ("bench", "train", "score", "compare", "report", "data", "normalize", "r
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Runs one command and returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal."""
     words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character, or a transcript with half a surrogate pair, must not end the run.

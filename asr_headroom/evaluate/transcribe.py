@@ -243,14 +243,13 @@ def _left(budget: Budget) -> str:
 
 
 def _log_forecast(pace: _Pace, durations: Sequence[float], budget: Budget | None) -> None:
+    # Short utterances take less than their share of the long ones' time, so that it does not fit cannot be said yet.
     low, high = pace.forecast(durations)
     left = ""
     if budget is not None and budget.seconds is not None:
-        fits = "they fit" if high <= budget.remaining else "they may not fit"
-        fits = fits if low <= budget.remaining else "they do not fit"
-        left = f"; {_left(budget)}: {fits}"
+        left = f"; {_left(budget)}: {'they fit' if high <= budget.remaining else 'they may not fit'}"
     logger.info(
-        "the other %d utterances, %s of audio, take %s to %s%s",
+        "the other %d utterances, %s of audio, take %s to %s at the pace of these long ones%s",
         len(durations),
         format_minutes(sum(durations)),
         format_minutes(low),
