@@ -68,6 +68,11 @@ class TrainingOrder:
         """Optimiser steps in one pass over the data."""
         return -(-len(self._durations) // self._batch_size)
 
+    def batch_seconds(self, epoch: int = 0) -> list[float]:
+        """Seconds of audio in each batch of an epoch, in order."""
+        first = epoch * self.batches_per_epoch
+        return [float(self._durations[self.batch(first + i)].sum()) for i in range(self.batches_per_epoch)]
+
     def batch(self, step: int) -> list[int]:
         """Indices of the utterances of optimiser step ``step``, counted from 0 over all epochs."""
         epoch, position = divmod(step, self.batches_per_epoch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asr_headroom.budget import Budget, format_minutes
@@ -21,9 +21,9 @@ from asr_headroom.models.protocols import Recognizer
 from asr_headroom.results.schema import Prediction
 from asr_headroom.results.store import ResultsWriter
 from asr_headroom.stopping import StopRequests
-from asr_headroom.text.normalize import Normalizer, normalizer_for_language
+from asr_headroom.text.normalize import Normalizer
 
-__all__ = ["error_counts_validator", "refuse_long_utterances", "transcribe_manifest"]
+__all__ = ["count_utterances", "refuse_long_utterances", "transcribe_manifest"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,36 +130,29 @@ def refuse_long_utterances(model: Recognizer, utterances: Sequence[Utterance]) -
         )
 
 
-def error_counts_validator(
-    sets: Mapping[str, Sequence[Utterance]],
+def count_utterances(
+    model: Recognizer,
+    utterances: Sequence[Utterance],
     options: DecodingOptions,
     *,
+    normalizer: Normalizer,
     batch_size: int,
-    normalizers: Mapping[str, Normalizer] | None = None,
-) -> Callable[[Recognizer], dict[str, list[ErrorCounts]]]:
-    """What ``train`` and ``rl`` are handed to measure a model on named dev sets.
+) -> list[ErrorCounts]:
+    """Transcribes and counts: what ``train`` and ``rl`` are handed to measure a model on dev and guard sets.
 
     Args:
-        sets: utterances by name; the first is the one that selects.
+        model: the recogniser.
+        utterances: of one set.
         options: the same as in the final evaluation.
-        batch_size: utterances decoded together.
-        normalizers: by set; the language's default otherwise.
+        normalizer: of the counts, which are in its unit.
+        batch_size: utterances decoded together, at most.
+
+    Returns:
+        one per utterance, in order.
     """
-    chosen = {
-        name: (normalizers or {}).get(name) or normalizer_for_language(options.language or utterances[0].language)
-        for name, utterances in sets.items()
-    }
-
-    def validate(model: Recognizer) -> dict[str, list[ErrorCounts]]:
-        counts = {}
-        for name, utterances in sets.items():
-            normalizer = chosen[name]
-            predictions = transcribe_manifest(model, utterances, options, normalizer=normalizer, batch_size=batch_size)
-            by_id = {prediction.id: prediction.counts.of(normalizer.unit) for prediction in predictions}
-            counts[name] = [by_id[utterance.id] for utterance in utterances]
-        return counts
-
-    return validate
+    predictions = transcribe_manifest(model, utterances, options, normalizer=normalizer, batch_size=batch_size)
+    by_id = {prediction.id: prediction.counts.of(normalizer.unit) for prediction in predictions}
+    return [by_id[utterance.id] for utterance in utterances]
 
 
 class _Meter:

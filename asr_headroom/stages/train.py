@@ -1,31 +1,50 @@
-"""``train``: fine-tune one model on one manifest, select on dev, keep the best."""
+"""``train``: fine-tune one model on one manifest, select on dev, let the guard choose what is delivered.
+
+Read :func:`train` first. With several learning rates each has a run of its own below ``rates/``; the best on dev goes
+on to the guard.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from asr_headroom.budget import parse_budget
+from asr_headroom.budget import Ledger, parse_budget
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import ConfigError, DataError, ModelError
-from asr_headroom.evaluate.transcribe import error_counts_validator, refuse_long_utterances
+from asr_headroom.data.nonspeech import nonspeech_utterances
+from asr_headroom.errors import ConfigError, DataError, ModelError, TrainingError
+from asr_headroom.evaluate.transcribe import count_utterances, refuse_long_utterances
+from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.decoding import DecodingOptions
-from asr_headroom.models.protocols import Trainable
+from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.models.registry import load_model
-from asr_headroom.stages.data import load_data
+from asr_headroom.results.store import write_json
+from asr_headroom.stages.data import Loaded, load_data
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 from asr_headroom.text.targets import TargetForm, write_target
 from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.guard import EvaluationSet, Measure, Role
 
 __all__ = ["TrainStageConfig", "train"]
 
+if TYPE_CHECKING:
+    from asr_headroom.train.loop import TrainingOutcome
+
 logger = logging.getLogger(__name__)
+
+_NONSPEECH_SECONDS = 8.0
+"""Longest generated clip."""
+_RATES_SHARE = 0.85
+"""Of a budget, for trying several learning rates; the rest is for the guard and for loading."""
+_RATES_FILE = "rates.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +58,10 @@ class TrainStageConfig(TrainConfig):
     """Training data: manifest, folder, hub id or profile."""
 
     dev: str
-    """Dev data; selects the best step, and is never trained on."""
+    """Dev data; selects the best step and what is delivered, and is never trained on."""
+
+    guard_data: tuple[str, ...] = ()
+    """Dev data of other languages or domains that must not get worse; generated silence and noise come with them."""
 
     output: str = "runs/train"
     """Folder of this run."""
@@ -77,78 +99,205 @@ class TrainStageConfig(TrainConfig):
 
 
 def train(config: TrainStageConfig) -> Path:
-    """Runs or resumes the training; returns the folder of the best model.
+    """Runs or resumes the training; returns the folder of the model that is delivered.
 
     Raises:
         AsrHeadroomError: data, model, budget or disk do not allow it; the message says which and what to do.
     """
-    from asr_headroom.train.loop import Training
-    from asr_headroom.train.methods import apply_method
-
-    if config.normalizer:
-        get_normalizer(config.normalizer)
-    reading: dict[str, Any] = {"language": config.language, "skip_bad": config.skip_bad, "streaming": config.streaming}
-    train_data = load_data(config.train, limit=config.limit, **reading)
-    dev_data = load_data(
-        config.dev,
-        max_duration=config.max_duration,
-        limit=config.eval_utterances if config.streaming else None,
-        **reading,
-    )
-    model = load_model(config.model, window=config.window, **_random_init(config))
-    if not isinstance(model, Trainable):
-        raise ModelError(f"'{config.model}' ({model.card.family}) can be benched but not trained here")
-    refuse_long_utterances(model, dev_data.manifest)
-    usable, left_out = _usable(model, train_data.manifest, config.target_form)
-    dev = _fixed_subset(dev_data.manifest.utterances, config.eval_utterances, config.seed)
-    language = dev[0].language
-    normalizer = get_normalizer(config.normalizer) if config.normalizer else normalizer_for_language(language)
-    outcome = Training(
-        apply_method(model, config),
-        usable,
-        [replace(utterance, text=write_target(utterance.text, config.target_form)) for utterance in dev],
-        _train_config(config),
-        Path(config.output),
-        validate=error_counts_validator(
-            {"dev": dev},
-            DecodingOptions(),
-            batch_size=config.per_device_train_batch_size,
-            normalizers={"dev": normalizer},
-        ),
-        facts={
-            "family": model.card.family,
-            "base": config.model,
-            "train_data": train_data.facts() | {"source": config.train, "unusable": left_out, "used": len(usable)},
-            "dev_data": dev_data.facts()
-            | {
-                "source": config.dev,
-                "used": len(dev),
-                "sentences_in_train": _shared_sentences(usable, dev, normalizer),
-            },
-            "window": config.window,
-            "target_form": config.target_form,
-            "normalizer": normalizer.id,
-        },
-        budget_seconds=_budget_seconds(config),
-    ).run()
-    said = (
-        "no step beat the base on dev; the base is what is kept"
-        if outcome.best_step == 0
-        else f"best step {outcome.best_step}"
-    )
+    ledger = Ledger()
+    with ledger.stage("load"):
+        setup = _load(config)
+    outcome = _run(config, setup, ledger) if not config.learning_rates else _run_rates(config, setup, ledger)
+    assert outcome.model_directory is not None
     logger.info(
-        "%s after %d of %d steps (%s): %s",
+        "%s after %d of %d steps, best step %d, %s delivered: %s",
         outcome.reason,
         outcome.stopped_at,
         outcome.plan.total_steps,
-        said,
+        outcome.best_step,
+        f"point {outcome.alpha:g}" if outcome.alpha else "the base is",
         outcome.model_directory,
     )
     return outcome.model_directory
 
 
-def _random_init(config: TrainStageConfig) -> dict[str, Any]:
-    return {"random_init": True, "seed": config.seed} if config.method == "scratch" else {}
+@dataclass(frozen=True)
+class _Setup:
+    """What all runs of one command share."""
+
+    model: Trainable
+    train_data: list[Utterance]
+    dev: EvaluationSet
+    dev_targets: list[Utterance]
+    guard_sets: list[EvaluationSet]
+    facts: dict[str, Any]
+
+
+def _load(config: TrainStageConfig) -> _Setup:
+    """Reads and checks everything before the first minute is spent."""
+    if config.normalizer:
+        get_normalizer(config.normalizer)
+    reading: dict[str, Any] = {"language": config.language, "skip_bad": config.skip_bad, "streaming": config.streaming}
+    few = config.eval_utterances + config.guard.utterances if config.streaming else None
+    train_data = load_data(config.train, limit=config.limit, **reading)
+    dev_data, *guard_data = (
+        load_data(source, max_duration=config.max_duration, limit=few, **reading)
+        for source in (config.dev, *config.guard_data)
+    )
+    model = _load_model(config)
+    for loaded in (dev_data, *guard_data):
+        refuse_long_utterances(model, loaded.manifest)
+    usable, left_out = _usable(model, train_data.manifest, config.target_form)
+    shuffled = _evaluation_set(dev_data, "target", config)
+    dev = shuffled.first(config.eval_utterances)
+    facts = {
+        "family": model.card.family,
+        "base": config.model,
+        "train_data": train_data.facts() | {"source": config.train, "unusable": left_out, "used": len(usable)},
+        "dev_data": dev_data.facts()
+        | {
+            "source": config.dev,
+            "used": len(dev.utterances),
+            "sentences_in_train": _shared_sentences(usable, dev.utterances, dev.normalizer),
+        },
+        "guard_data": [
+            loaded.facts() | {"source": source} for source, loaded in zip(config.guard_data, guard_data, strict=True)
+        ],
+        "window": config.window,
+        "target_form": config.target_form,
+        "normalizer": dev.normalizer.id,
+    }
+    return _Setup(
+        model=model,
+        train_data=usable,
+        dev=dev,
+        dev_targets=[replace(u, text=write_target(u.text, config.target_form)) for u in dev.utterances],
+        guard_sets=_guard_sets(model, shuffled, guard_data, config),
+        facts=facts,
+    )
+
+
+def _run(config: TrainStageConfig, setup: _Setup, ledger: Ledger, **options: Any) -> TrainingOutcome:
+    """One training. ``options`` go to :class:`asr_headroom.train.loop.Training`; ``model`` replaces the one loaded."""
+    from asr_headroom.train.loop import Training
+    from asr_headroom.train.methods import apply_method
+
+    with ledger.stage("load"):
+        model = apply_method(options.pop("model", setup.model), config)
+    defaults = {"directory": Path(config.output), "budget_seconds": _budget_seconds(config)}
+    return Training(
+        model,
+        setup.train_data,
+        setup.dev,
+        _train_config(config),
+        measure=_measure(config),
+        dev_targets=setup.dev_targets,
+        guard_sets=setup.guard_sets,
+        facts=setup.facts | {"learning_rate": config.peak_learning_rate},
+        ledger=ledger,
+        **defaults | options,
+    ).run()
+
+
+def _run_rates(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> TrainingOutcome:
+    """A run for each learning rate, in equal parts of the budget; the best on dev goes to the guard."""
+    root, budget = Path(config.output), _budget_seconds(config)
+    _refuse_other_rates(root, config)
+    share = None if budget is None else _RATES_SHARE * budget / len(config.learning_rates)
+    outcomes: dict[float, TrainingOutcome] = {}
+    for rate in config.learning_rates:
+        own = replace(config, learning_rate=rate, learning_rates=())
+        shared: dict[str, Any] = {"directory": root / "rates" / f"{rate:g}", "model_directory": root / "model"}
+        logger.info("learning rate %g (%d of %d)", rate, len(outcomes) + 1, len(config.learning_rates))
+        if outcomes:
+            ledger = Ledger()
+            with ledger.stage("load"):
+                shared["model"] = _load_model(config)
+        trial = {"budget_seconds": share, "guard_budget_seconds": budget, "deliver": False}
+        outcomes[rate] = _run(own, setup, ledger, **shared, **trial)
+    best = min(outcomes, key=lambda rate: (outcomes[rate].best_dev, rate))
+    tried = {
+        f"{rate:g}": {"dev_error_rate": o.best_dev[0], "dev_loss": o.best_dev[1], "best_step": o.best_step}
+        for rate, o in outcomes.items()
+    }
+    for name, found in tried.items():
+        chosen = "  chosen" if name == f"{best:g}" else ""
+        logger.info("learning rate %s  dev error rate %.2f %%%s", name, 100 * found["dev_error_rate"], chosen)
+    write_json(root / _RATES_FILE, {"learning_rates": list(config.learning_rates), "chosen": best, "tried": tried})
+    elsewhere = sum(sum(o.minutes.values()) for rate, o in outcomes.items() if rate != best)
+    return _run(
+        replace(config, learning_rate=best, learning_rates=()),
+        setup,
+        Ledger(),
+        model=_load_model(config),
+        directory=root / "rates" / f"{best:g}",
+        model_directory=root / "model",
+        budget_seconds=None if budget is None else budget - 60 * elsewhere,
+        minutes_elsewhere={"other learning rates": round(elsewhere, 4)},
+    )
+
+
+def _refuse_other_rates(root: Path, config: TrainStageConfig) -> None:
+    """What is delivered depends on all rates tried, so a directory belongs to one list of them."""
+    path = root / _RATES_FILE
+    if not path.is_file():
+        return
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["learning_rates"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path}: cannot be read ({error}); delete it, finished rates are kept") from error
+    if stored != list(config.learning_rates):
+        raise TrainingError(f"{root}: holds a choice among other learning rates ({stored}); choose another --output")
+
+
+def _load_model(config: TrainStageConfig) -> Trainable:
+    random_init: dict[str, Any] = {"random_init": True, "seed": config.seed} if config.method == "scratch" else {}
+    model = load_model(config.model, window=config.window, **random_init)
+    if not isinstance(model, Trainable):
+        raise ModelError(f"'{config.model}' ({model.card.family}) can be benched but not trained here")
+    return model
+
+
+def _evaluation_set(loaded: Loaded, role: Role, config: TrainStageConfig) -> EvaluationSet:
+    """All utterances in a fixed random order, so that the first of them are a fair sample."""
+    utterances = loaded.manifest.utterances
+    order = np.random.default_rng(config.seed).permutation(len(utterances))
+    language = utterances[0].language
+    given = config.normalizer if role == "target" else None
+    normalizer = get_normalizer(given) if given else normalizer_for_language(language)
+    return EvaluationSet(
+        name=loaded.manifest.name, role=role, utterances=[utterances[i] for i in order], normalizer=normalizer
+    )
+
+
+def _guard_sets(
+    model: Recognizer, dev: EvaluationSet, guard_data: Sequence[Loaded], config: TrainStageConfig
+) -> list[EvaluationSet]:
+    """Dev, the guard data, silence and noise. Of dev, utterances that do not choose the step come first."""
+    count = config.eval_utterances
+    nonspeech = nonspeech_utterances(
+        model.card.sampling_rate,
+        language=dev.utterances[0].language,
+        max_duration=min(_NONSPEECH_SECONDS, model.card.max_duration or math.inf),
+    )
+    return [
+        replace(dev, utterances=[*dev.utterances[count:], *dev.utterances[:count]]),
+        *(_evaluation_set(loaded, "guard", config) for loaded in guard_data),
+        replace(dev, name="silence and noise", role="nonspeech", utterances=nonspeech),
+    ]
+
+
+def _measure(config: TrainStageConfig) -> Measure:
+    def measure(model: Recognizer, eval_set: EvaluationSet) -> list[ErrorCounts]:
+        return count_utterances(
+            model,
+            eval_set.utterances,
+            DecodingOptions(),
+            normalizer=eval_set.normalizer,
+            batch_size=config.per_device_train_batch_size,
+        )
+
+    return measure
 
 
 def _usable(
@@ -177,14 +326,6 @@ def _usable(
     if not usable:
         raise DataError(f"none of the {len(utterances)} training utterances can be used, for example {first}")
     return usable, dict(reasons)
-
-
-def _fixed_subset(utterances: Sequence[Utterance], count: int, seed: int) -> list[Utterance]:
-    """The same ``count`` utterances for the same data and seed, in the manifest's order."""
-    if len(utterances) <= count:
-        return list(utterances)
-    chosen = np.random.default_rng(seed).permutation(len(utterances))[:count]
-    return [utterances[index] for index in sorted(chosen)]
 
 
 def _shared_sentences(train_data: Sequence[Utterance], dev: Sequence[Utterance], normalizer: Normalizer) -> int:

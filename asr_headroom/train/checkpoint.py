@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from torch import nn
 
 from asr_headroom.errors import TrainingError
 from asr_headroom.models.protocols import Trainable
+from asr_headroom.results.store import write_json
 
 __all__ = ["CheckpointFolder", "load_weights"]
 
 _DONE = "DONE"
 _STATE = "trainer_state.pt"
 _PREFIX = "step-"
+_FACTS = "headroom.json"
 
 
 class CheckpointFolder:
@@ -83,17 +85,27 @@ class CheckpointFolder:
         load_weights(module, folder)
         return state
 
-    def export(self, step: int, target: Path) -> None:
-        """Copies a checkpoint's model files, without the training state, to ``target``.
+    def export(self, step: int, target: Path, facts: Mapping[str, Any]) -> None:
+        """Copies a checkpoint's model files, without the training state, to ``target``, with ``headroom.json``.
 
         Raises:
             TrainingError: the disk refuses.
         """
-        source = self.path(step)
         with _whole_folder(target) as temporary:
-            for path in source.iterdir():
+            for path in self.path(step).iterdir():
                 if path.name not in (_DONE, _STATE):
                     shutil.copy2(path, temporary / path.name)
+            write_json(temporary / _FACTS, facts)
+
+    def export_model(self, model: Trainable, target: Path, facts: Mapping[str, Any]) -> None:
+        """Writes a model as it stands to ``target``, with ``headroom.json``.
+
+        Raises:
+            TrainingError: the disk refuses.
+        """
+        with _whole_folder(target) as temporary:
+            model.save_pretrained(temporary)
+            write_json(temporary / _FACTS, facts)
 
     def keep_only(self, steps: set[int]) -> None:
         """Deletes all other checkpoints, and what a killed writer left behind."""

@@ -10,12 +10,40 @@ from asr_headroom.budget import parse_budget
 from asr_headroom.errors import ConfigError
 from asr_headroom.models.lora import LoraConfig
 
-__all__ = ["Method", "TrainConfig"]
+__all__ = ["GuardConfig", "Method", "TrainConfig"]
 
 Method = Literal["lora", "full", "scratch"]
 
 _DEFAULT_LEARNING_RATE = {"lora": 1e-4, "full": 1e-5, "scratch": 5e-4}
 """The study's rates (SPEC §2.2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """Choice of what is delivered: the base, the fine-tuned model, or a point between them."""
+
+    enabled: bool = True
+    """Off delivers the best step as it is."""
+
+    points: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Points tried on the line from the base (0) to the fine-tuned weights (1)."""
+
+    utterances: int = 200
+    """Of dev and of each guard set, at most; fewer where the budget asks for it."""
+
+    margin: float = 0.0
+    """Points of error rate that a guard set may lose; a loss is held against the model only beyond noise."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.points or not all(0 < point <= 1 for point in self.points) or 1.0 not in self.points:
+            problems.append(f"guard.points is {list(self.points)}; give numbers above 0 and up to 1, with 1 among them")
+        if self.utterances < 1:
+            problems.append(f"guard.utterances is {self.utterances}; it must be at least 1")
+        if not 0 <= self.margin < math.inf:
+            problems.append(f"guard.margin is {self.margin}; it must be at least 0 and finite")
+        if problems:
+            raise ConfigError("\n".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +55,9 @@ class TrainConfig:
 
     learning_rate: float | None = None
     """Peak rate of AdamW; the default depends on the method (lora 1e-4, full 1e-5, scratch 5e-4)."""
+
+    learning_rates: tuple[float, ...] = ()
+    """Peak rates to try one after the other, each for all steps; the best on dev goes on. A budget is shared."""
 
     num_train_epochs: float = 1.0
     """Passes over the training data; the ceiling when a budget is given."""
@@ -82,6 +113,9 @@ class TrainConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Low-rank updates, for method lora."""
 
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    """Choice of what is delivered, after training."""
+
     def __post_init__(self) -> None:
         problems = []
         at_least_one = (
@@ -96,6 +130,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 problems.append(f"{name} is {value}; it must be above 0 and finite")
+        if not all(0 < rate < math.inf for rate in self.learning_rates):
+            problems.append(f"learning_rates is {list(self.learning_rates)}; each must be above 0 and finite")
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            problems.append(f"learning_rates is {list(self.learning_rates)}; name each rate once")
+        if self.learning_rates and self.learning_rate is not None:
+            problems.append("learning_rate and learning_rates are both given; give one of them")
         if not self.max_grad_norm > 0:
             problems.append(f"max_grad_norm is {self.max_grad_norm}; it must be above 0")
         if not 0 <= self.seed < 2**63:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -67,15 +68,23 @@ class Feed:
         Raises:
             AudioError: a recording cannot be decoded; training on less than what was asked for is not an option.
         """
+        numbers = range(start, stop)
+        yield from zip(numbers, self.read(numbers), strict=True)
+
+    def read(self, numbers: Iterable[int]) -> Iterator[StepBatches]:
+        """The given steps in the given order, read ahead."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="collate")
-        pending: deque[tuple[int, int, list[Future[Batch]]]] = deque()
+        pending: deque[tuple[int, list[Future[Batch]]]] = deque()
+        upcoming = iter(numbers)
         try:
-            for step in range(start, stop):
-                while len(pending) < _STEPS_AHEAD and (upcoming := step + len(pending)) < stop:
-                    weight, groups = self._micro_batches(upcoming)
-                    pending.append((upcoming, weight, [pool.submit(self._collate, rows) for rows in groups]))
-                number, weight, futures = pending.popleft()
-                yield number, StepBatches([future.result() for future in futures], weight)
+            while True:
+                for number in itertools.islice(upcoming, _STEPS_AHEAD - len(pending)):
+                    weight, groups = self._micro_batches(number)
+                    pending.append((weight, [pool.submit(self._collate, rows) for rows in groups]))
+                if not pending:
+                    return
+                weight, futures = pending.popleft()
+                yield StepBatches([future.result() for future in futures], weight)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

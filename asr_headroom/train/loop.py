@@ -4,8 +4,9 @@ One optimiser step: take the step's utterances, count their target tokens over a
 the micro-batches' summed losses divided by that count, clip, step. The gradient is therefore that of the mean over
 tokens, however the batch is cut. Weights stay in float32; bf16 is a matter of autocast.
 
-The loop evaluates at step 0, every ``eval_steps`` and at the end, on dev only; it keeps the best and the last
-checkpoint, and it can be killed at any moment: order, dropout and learning rate are functions of the step.
+The loop evaluates at step 0, every ``eval_steps`` and at the end, on dev only; it keeps the base, the best and the last
+checkpoint, and it can be killed at any moment: order, dropout and learning rate are functions of the step. The guard
+(:mod:`asr_headroom.train.guard`) then chooses what is delivered.
 
 Read :meth:`Training.run` first.
 """
@@ -36,24 +37,26 @@ from asr_headroom.errors import TrainingError
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.provenance import collect_provenance
-from asr_headroom.results.store import write_json, write_whole
+from asr_headroom.results.store import write_whole
+from asr_headroom.stopping import StopRequests
 from asr_headroom.train.checkpoint import CheckpointFolder
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import Feed, StepBatches
+from asr_headroom.train.guard import EvaluationSet, GuardOutcome, GuardRecord, Measure, describe_base, run_guard
+from asr_headroom.train.memory import peak_memory_now
 from asr_headroom.train.methods import trainable_parameters
 from asr_headroom.train.objectives import LossModule
 from asr_headroom.train.optimizer import learning_rate_at, make_optimizer
-from asr_headroom.train.plan import Plan, make_plan
+from asr_headroom.train.plan import Plan, Sizes, evaluation_sizes, make_plan
+from asr_headroom.train.probe import probe_step_seconds
+from asr_headroom.train.record import RunRecord
+from asr_headroom.train.weight_line import WeightLine
 
-__all__ = ["Training", "TrainingOutcome", "Validate"]
+__all__ = ["Training", "TrainingOutcome"]
 
 logger = logging.getLogger(__name__)
 
-Validate = Callable[[Recognizer], Mapping[str, Sequence[ErrorCounts]]]
-"""Transcribes fixed dev sets and returns counts per set and utterance; the first set decides which step is best."""
-
-TRAIN_SCHEMA = "asr-headroom/train/1"
-_PROBE_STEPS = 3
+_PROBE_UTTERANCES = 16
 
 T = TypeVar("T")
 
@@ -63,18 +66,26 @@ class TrainingOutcome:
     """What a run ended with.
 
     Attributes:
-        model_directory: the best checkpoint's model files.
+        model_directory: what is delivered; None when delivery was not asked for.
         best_step: 0 when no step beat the starting point on dev.
+        best_dev: error rate and loss on dev at that step.
+        alpha: delivered point between base (0) and best step (1).
+        delivered_because: the guard's reason.
         plan: what was planned.
         stopped_at: last step taken.
         reason: why it stopped: ``done``, ``budget`` or ``early stop``.
+        minutes: spent, by stage.
     """
 
-    model_directory: Path
+    model_directory: Path | None
     best_step: int
+    best_dev: tuple[float, float]
+    alpha: float
+    delivered_because: str
     plan: Plan
     stopped_at: int
     reason: str
+    minutes: Mapping[str, float]
 
 
 class Training:
@@ -83,11 +94,19 @@ class Training:
     Args:
         model: with its method applied (see :func:`asr_headroom.train.methods.apply_method`).
         train_data: what it learns from; each utterance must be usable (``check_target``).
-        dev_data: fixed utterances for the dev loss.
+        dev: fixed utterances that select the step, in the order in which they are taken under a budget.
         config: settings.
         directory: of the run: ``train.json``, ``history.jsonl``, ``checkpoints/``, ``model/``.
-        validate: error counts on dev; see :data:`Validate`.
+        measure: transcribes a set and counts its errors.
+        dev_targets: the same utterances in the written form that is learnt, for the dev loss.
+        guard_sets: what the guard compares on, the target first; empty delivers the best step unguarded.
         facts: what to store about model and data.
+        budget_seconds: of the whole run, across restarts; None is no limit.
+        guard_budget_seconds: what the guard's share is taken of, where this run is one of several under one budget.
+        ledger: with what was spent before, such as loading the model.
+        model_directory: where to deliver; by default ``model`` in the directory.
+        minutes_elsewhere: to be told in the delivered model's ledger, spent by runs it was chosen among.
+        deliver: False stops before the guard; the same run, asked to deliver, goes on from there.
         clock: for the budget.
     """
 
@@ -95,20 +114,35 @@ class Training:
         self,
         model: Trainable,
         train_data: Sequence[Utterance],
-        dev_data: Sequence[Utterance],
+        dev: EvaluationSet,
         config: TrainConfig,
         directory: Path,
         *,
-        validate: Validate,
+        measure: Measure,
+        dev_targets: Sequence[Utterance] | None = None,
+        guard_sets: Sequence[EvaluationSet] = (),
         facts: Mapping[str, Any] | None = None,
         budget_seconds: float | None = None,
+        guard_budget_seconds: float | None = None,
+        ledger: Ledger | None = None,
+        model_directory: Path | None = None,
+        minutes_elsewhere: Mapping[str, float] | None = None,
+        deliver: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not train_data:
             raise TrainingError("there is nothing to train on: the training manifest has no usable utterance")
         self.model, self.config, self.directory = model, config, directory
-        self._dev_data, self._validate, self._facts = dev_data, validate, dict(facts or {})
+        self._dev, self._dev_targets = dev, dev_targets or dev.utterances
+        self._measure, self._facts = measure, dict(facts or {})
+        # A model from scratch has no base to fall back on.
+        self._guard_sets = guard_sets if config.guard.enabled and config.method != "scratch" else ()
         self._clock, self._budget_seconds = clock, budget_seconds
+        self._guard_budget_seconds = guard_budget_seconds or budget_seconds
+        self._ledger = ledger or Ledger(clock=clock)
+        self._model_directory = model_directory or directory / "model"
+        self._wants_delivery = deliver
+        self._minutes_elsewhere = dict(minutes_elsewhere or {})
         self._accelerator = _make_accelerator(config)
         world = self._accelerator.num_processes
         batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps * world
@@ -125,51 +159,78 @@ class Training:
         )
         self._checkpoints = CheckpointFolder(directory / "checkpoints")
         self._history: list[dict[str, Any]] = []
-        self._record: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ the run
 
     def run(self) -> TrainingOutcome:
-        """Trains from where the directory stands to the end of the plan or of the budget.
+        """Trains from where the directory stands to the end of the plan or of the budget, then delivers.
 
         Raises:
             TrainingError: the directory belongs to another run, the budget is too small, the loss is not finite, or
                 the disk is full.
+            Stopped: a signal asked for it; the run goes on from the step it stopped at.
         """
-        self._record = self._load_record()
-        self._ledger = Ledger(clock=self._clock)
-        self._ledger.seconds = {name: minutes * 60 for name, minutes in self._record["minutes"].items()}
-        if self._record.get("status") == "complete" and (self.directory / "model").is_dir():
+        self._record = self._open_record()
+        record = self._record.values
+        if record.get("status") == "complete" and self._model_directory.is_dir():
             return self._stored_outcome()
+        for name, minutes in record["minutes"].items():
+            self._ledger.seconds[name] = self._ledger.seconds.get(name, 0.0) + minutes * 60
         self._budget = Budget(self._budget_seconds, used=sum(self._ledger.seconds.values()), clock=self._clock)
+        with StopRequests() as self._stop:
+            if record.get("status") != "trained":
+                self._train()
+            if self._wants_delivery:
+                self._deliver()
+        return self._stored_outcome()
+
+    def _train(self) -> None:
         with self._ledger.stage("setup"):
             self._optimizer = make_optimizer(self.model.module, self.config)
             self._prepared = self._accelerator.prepare_model(LossModule(self.model))
             self._optimizer = self._accelerator.prepare_optimizer(self._optimizer)
             step, best = self._restore()
-        if step == 0 and not self._history:
-            best = self._evaluate_and_save(0, best)
+        self._sizes = self._frozen_sizes()
+        if step == 0:
+            if not self._history:
+                best = self._evaluate_and_save(0, best)
+            if self._wants_delivery:
+                self._guard_base()
         plan = self._frozen_plan()
         with self._ledger.stage("train"):  # reading audio included; evaluating and saving are booked on their own
             step, best, reason = self._take_steps(step, best, plan)
+        self._save_record(status="trained", best=best, stopped_at=step, reason=reason)
+
+    def _deliver(self) -> None:
+        """Lets the guard choose, and writes what it chose."""
+        best = self._record.values["best"]
+        outcome: GuardOutcome | None = None
+        if self._guard_sets:
+            with self._ledger.stage("guard"):
+                outcome = self._guard(best["step"])
+        alpha = outcome.alpha if outcome else 1.0 if best["step"] else 0.0
         with self._ledger.stage("save"):
             if self._accelerator.is_main_process:
-                self._checkpoints.export(best["step"], self.directory / "model")
-                self._write_model_facts(best)
+                facts = self._model_facts(best, outcome)
+                if alpha in (0.0, 1.0):
+                    self._checkpoints.export(best["step"] if alpha else 0, self._model_directory, facts)
+                else:
+                    self._checkpoints.export_model(self.model, self._model_directory, facts)
             self._accelerator.wait_for_everyone()
-        self._write_record(status="complete", best=best, stopped_at=step, reason=reason)
-        return TrainingOutcome(
-            model_directory=self.directory / "model", best_step=best["step"], plan=plan, stopped_at=step, reason=reason
-        )
+        self._save_record(status="complete", alpha=alpha, delivered_because=outcome.reason if outcome else "")
 
     def _stored_outcome(self) -> TrainingOutcome:
-        record = self._record
+        record = self._record.values
         return TrainingOutcome(
-            model_directory=self.directory / "model",
+            model_directory=self._model_directory if record["status"] == "complete" else None,
             best_step=record["best"]["step"],
+            best_dev=(record["best"]["dev_error_rate"], record["best"]["dev_loss"]),
+            alpha=record.get("alpha", 1.0),
+            delivered_because=record.get("delivered_because", ""),
             plan=Plan(**record["plan"]),
             stopped_at=record["stopped_at"],
             reason=record["reason"],
+            minutes=record["minutes"],
         )
 
     def _take_steps(self, step: int, best: dict[str, Any], plan: Plan) -> tuple[int, dict[str, Any], str]:
@@ -183,9 +244,10 @@ class Training:
             step = number + 1
             if step % self.config.logging_steps == 0:
                 self._log(step, plan, window)
-                self._write_record(status="running")  # so that what a kill costs still counts against the budget
-            # Another step must fit before the last evaluation, or this was the last step.
-            over = self._agreed(self._budget.remaining < (plan.eval_seconds or 0.0) + window.seconds_per_step)
+                self._save_record(status="running")  # so that what a kill costs still counts against the budget
+            # Another step must fit before the last evaluation and the guard, or this was the last step.
+            rest = (plan.eval_seconds or 0.0) + plan.guard_seconds
+            over = self._agreed(self._budget.remaining < rest + window.seconds_per_step)
             if over or step % plan.eval_steps == 0 or step == plan.total_steps:
                 best = self._evaluate_and_save(step, best)
                 evaluated = step
@@ -194,6 +256,7 @@ class Training:
                 break
             if step % self.config.logging_steps == 0 or evaluated == step:
                 window = _LogWindow(self._clock)
+            self._stop_if_asked(step, best, saved=evaluated == step)
             if evaluated == step and self._patience_spent(best, step):
                 reason = "early stop"
                 break
@@ -242,14 +305,13 @@ class Training:
 
     def _evaluate_and_save(self, step: int, best: dict[str, Any]) -> dict[str, Any]:
         with self._ledger.stage("evaluate"):
-            counts = {name: ErrorCounts.total(c) for name, c in self._validate(self.model).items()}
+            total = ErrorCounts.total(self._measure(self.model, self._dev.first(self._sizes.eval_utterances)))
             dev_loss = self._dev_loss()
-        selection = next(iter(counts.values()))
         row = {
             "step": step,
             "dev_loss": dev_loss,
-            "dev_error_rate": selection.error_rate,
-            "dev": {name: dataclasses.asdict(total) for name, total in counts.items()},
+            "dev_error_rate": total.error_rate,
+            "dev": dataclasses.asdict(total),
         }
         row = self._agreed(row)
         self._history.append(row)
@@ -257,30 +319,41 @@ class Training:
             best = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
         marker = "  best so far" if best["step"] == step else ""
         self._say(
-            "step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * selection.error_rate, marker
+            "step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * total.error_rate, marker
         )
+        self._save_checkpoint(step, best)
+        return best
+
+    def _save_checkpoint(self, step: int, best: dict[str, Any]) -> None:
         with self._ledger.stage("save"):
             if self._accelerator.is_main_process:
                 # History first: rows beyond the last checkpoint are dropped on resuming, missing ones never come back.
                 self._write_history()
                 state = {"step": step, "best": best, "optimizer": self._optimizer.state_dict()}
                 self._checkpoints.save(step, self.model, state)
-                self._checkpoints.keep_only({step, best["step"]})
+                # The base is one end of the guard's line.
+                self._checkpoints.keep_only({0, step, best["step"]} if self._guard_sets else {step, best["step"]})
             self._accelerator.wait_for_everyone()
-        self._write_record(status="running", best=best, stopped_at=step)
-        return best
+        self._save_record(status="running", best=best, stopped_at=step)
+
+    def _stop_if_asked(self, step: int, best: dict[str, Any], *, saved: bool) -> None:
+        """Saves what was done since the last checkpoint and ends the session, when a signal has asked for it."""
+        if not self._agreed(self._stop.requested):
+            return
+        if not saved:
+            self._save_checkpoint(step, best)
+        raise self._stop.stopped(f"stopped after step {step}; the same command goes on from there")
 
     @torch.no_grad()
     def _dev_loss(self) -> float:
         """Mean nats per target unit on the dev utterances."""
         self.model.module.eval()
-        keys = [self.model.batch_key(u) for u in self._dev_data]
-        plan = plan_batches(
-            [u.measured_duration() for u in self._dev_data], keys, self.config.per_device_train_batch_size
-        )
+        data = self._dev_targets[: self._sizes.eval_utterances]
+        keys = [self.model.batch_key(u) for u in data]
+        plan = plan_batches([u.measured_duration() for u in data], keys, self.config.per_device_train_batch_size)
         nats = targets = 0.0
         for rows in plan:
-            batch = self.model.collate([self._dev_data[row] for row in rows]).to(self._accelerator.device)
+            batch = self.model.collate([data[row] for row in rows]).to(self._accelerator.device)
             with self._accelerator.autocast():
                 nats += float(self.model.loss(batch).nats)
             targets += batch.num_targets
@@ -294,52 +367,131 @@ class Training:
         patience = self.config.early_stopping_patience
         return patience is not None and sum(row["step"] > best["step"] for row in self._history) >= patience
 
+    # ------------------------------------------------------------------ guard
+
+    def _guard_record(self, best_step: int | None = None) -> GuardRecord:
+        record = GuardRecord(
+            self.directory / "guard.json",
+            base=self._facts,
+            tuned=f"step {best_step}",
+            writes=self._accelerator.is_main_process,
+        )
+        self._accelerator.wait_for_everyone()  # all have read before one writes
+        return record
+
+    def _sized_guard_sets(self) -> list[EvaluationSet]:
+        return [eval_set.first(self._sizes.guard_utterances) for eval_set in self._guard_sets]
+
+    def _guard_base(self) -> None:
+        """Measures the base on the guard's sets: needed anyway, and it says what the points will cost."""
+        if not self._guard_sets:
+            return
+        with self._ledger.stage("guard"):
+            record = self._guard_record()
+            for eval_set in self._sized_guard_sets():
+                record.measure(self.model, 0.0, eval_set, self._measure_unless_stopped)
+        self._save_record(status="running")
+
+    def _guard(self, best_step: int) -> GuardOutcome:
+        self._sizes = self._frozen_sizes()
+        sets, record = self._sized_guard_sets(), self._guard_record(best_step)
+        if best_step == 0:
+            return describe_base("no training step beat the base on dev", sets, record)
+        folders = [self._checkpoints.path(step) for step in (0, best_step)]
+        line = WeightLine.between_folders(self.model, *folders)
+        outcome = run_guard(
+            self.model,
+            line,
+            sets,
+            self._sizes.guard_points,
+            self._measure_unless_stopped,
+            record,
+            margin=self.config.guard.margin,
+            fits=lambda seconds: self._agreed(self._budget.remaining > seconds),
+            clock=self._clock,
+        )
+        what = f"point {outcome.alpha:g} of the way from the base" if outcome.alpha else "the base"
+        self._say("guard: %s is delivered: %s", what, outcome.reason)
+        return outcome
+
+    def _measure_unless_stopped(self, model: Recognizer, eval_set: EvaluationSet) -> Sequence[ErrorCounts]:
+        if self._agreed(self._stop.requested):
+            raise self._stop.stopped("stopped in the guard; the same command goes on from there")
+        return self._measure(model, eval_set)
+
     # ------------------------------------------------------------------ plan and record
 
+    def _frozen_sizes(self) -> Sizes:
+        """How many dev and guard utterances are affordable; under a budget, after timing a few of them."""
+        stored = self._record.values.get("sizes")
+        if stored:
+            return Sizes(**stored | {"guard_points": tuple(stored["guard_points"])})
+        seconds = 0.0
+        if self._budget_seconds is not None:
+            with self._ledger.stage("probe"):
+                start, few = self._clock(), self._dev.first(_PROBE_UTTERANCES)
+                self._measure(self.model, few)
+                seconds = (self._clock() - start) / len(few.utterances)
+        sizes = evaluation_sizes(
+            self.config,
+            guard_sets=len(self._guard_sets),
+            seconds_per_utterance=self._agreed(seconds),
+            budget_seconds=self._budget_seconds,
+            guard_budget_seconds=self._guard_budget_seconds,
+        )
+        if sizes.eval_utterances < min(self.config.eval_utterances, len(self._dev.utterances)):
+            self._say("the budget holds evaluations of %d dev utterances", sizes.eval_utterances)
+        self._save_record(sizes=dataclasses.asdict(sizes))
+        return sizes
+
     def _frozen_plan(self) -> Plan:
-        if self._record.get("plan"):
-            plan = Plan(**self._record["plan"])
+        if self._record.values.get("plan"):
+            plan = Plan(**self._record.values["plan"])
             if plan.batch_size != self._batch_size:
                 raise TrainingError(
                     f"{self.directory}: was begun with steps of {plan.batch_size} utterances, this one takes "
                     f"{self._batch_size}; resume it with the same number of processes, or choose another --output"
                 )
             return plan
-        step_seconds = self._agreed(self._probe()) if self._budget_seconds is not None else None
-        evaluation = self._ledger.seconds.get("evaluate", 0.0) + self._ledger.seconds.get("save", 0.0)
+        with self._ledger.stage("probe"):
+            step_seconds = self._agreed(
+                probe_step_seconds(
+                    lambda batches: self._backward(batches, self._accelerator.device),
+                    self._prepared,
+                    self._feed,
+                    self._order,
+                    self.config,
+                    budget_seconds=self._budget_seconds,
+                    clock=self._clock,
+                )
+            )
+        spent = {name: self._agreed(seconds) for name, seconds in self._ledger.seconds.items()}
+        guarded = spent.get("guard", 0.0) if self._wants_delivery else 0.0
         plan = make_plan(
             self.config,
             batch_size=self._batch_size,
             steps_per_epoch=self._order.batches_per_epoch,
             seconds_left=self._agreed(self._budget.remaining),
+            budget_seconds=self._budget_seconds,
             step_seconds=step_seconds,
-            eval_seconds=self._agreed(evaluation),
+            eval_seconds=spent.get("evaluate", 0.0) + spent.get("save", 0.0),
+            guard_seconds=guarded * len(self._sizes.guard_points),
+            guard_spent=guarded,
+            peak_memory=peak_memory_now(self._accelerator.device.type),
         )
-        self._record["plan"] = dataclasses.asdict(plan)
-        self._write_record(status="running")
+        self._save_record(plan=dataclasses.asdict(plan), status="running")
         self._say(
-            "plan: %d steps of up to %d utterances (%.2f epochs), evaluation every %d steps, %s trainable parameters%s",
+            "plan: %d steps of up to %d utterances (%.2f epochs), evaluation every %d steps, %s trainable parameters, "
+            "about %s with evaluations and guard, %.1f GB at most",
             plan.total_steps,
             plan.batch_size,
             plan.total_steps / plan.steps_per_epoch,
             plan.eval_steps,
             f"{trainable_parameters(self.model):,}",
-            f", about {format_minutes(plan.total_steps * plan.step_seconds)} of training" if plan.step_seconds else "",
+            format_minutes(plan.seconds or 0.0),
+            (plan.peak_memory or 0) / 1e9,
         )
         return plan
-
-    def _probe(self) -> float:
-        """Mean seconds of a step, from gradients of batches spread over the first epoch; weights stay as they are."""
-        with self._ledger.stage("probe"):
-            last = self._order.batches_per_epoch - 1
-            numbers = sorted({round(i * last / _PROBE_STEPS) for i in range(_PROBE_STEPS)})
-            self._prepared.train()
-            self._backward(self._feed.step(numbers[0]), self._accelerator.device)
-            start = self._clock()
-            for number in numbers:
-                self._backward(self._feed.step(number), self._accelerator.device)
-            self._optimizer.zero_grad()
-            return (self._clock() - start) / len(numbers)
 
     def _restore(self) -> tuple[int, dict[str, Any]]:
         best = {"step": 0, "dev_error_rate": math.inf, "dev_loss": math.inf}
@@ -359,54 +511,33 @@ class Training:
         self._say("resumed from step %d in %s", state["step"], self.directory)
         return state["step"], state["best"]
 
-    def _load_record(self) -> dict[str, Any]:
-        identity = {"config": to_mapping(self.config), "facts": json.loads(json.dumps(self._facts, default=str))}
-        path = self.directory / "train.json"
-        if path.exists():
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                if not isinstance(record, dict) or record.get("schema") != TRAIN_SCHEMA:
-                    raise ValueError(f"it is no record of schema {TRAIN_SCHEMA}")
-            except (OSError, ValueError) as error:
-                raise TrainingError(f"{path}: cannot be read ({error}); choose another --output") from error
-            for name, wanted in identity.items():
-                stored = record.get(name) or {}
-                differing = sorted(k for k in {*wanted, *stored} if wanted.get(k) != stored.get(k))
-                if differing:
-                    raise TrainingError(
-                        f"{self.directory}: holds another run (it differs in {', '.join(differing)}); "
-                        "choose another --output or delete that directory"
-                    )
-            return record
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"{self.directory}: cannot be written ({error}); choose another --output") from error
-        return {
-            "schema": TRAIN_SCHEMA,
-            **identity,
-            "trainable_parameters": trainable_parameters(self.model),
-            "minutes": {},
-            "provenance": collect_provenance(),
-        }
+    def _open_record(self) -> RunRecord:
+        return RunRecord(
+            self.directory,
+            {"config": to_mapping(self.config), "facts": json.loads(json.dumps(self._facts, default=str))},
+            fresh=lambda: {
+                "trainable_parameters": trainable_parameters(self.model),
+                "minutes": {},
+                "provenance": collect_provenance(),
+            },
+            writes=self._accelerator.is_main_process,
+        )
 
-    def _write_record(self, **changes: Any) -> None:
-        self._record |= changes | {"minutes": self._ledger.minutes}
-        if self._accelerator.is_main_process:
-            write_json(self.directory / "train.json", self._record)
+    def _save_record(self, **changes: Any) -> None:
+        self._record.save(**changes, minutes=self._ledger.minutes)
 
     def _write_history(self) -> None:
         write_whole(self.directory / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self._history))
 
-    def _write_model_facts(self, best: dict[str, Any]) -> None:
+    def _model_facts(self, best: dict[str, Any], outcome: GuardOutcome | None) -> dict[str, Any]:
         """``headroom.json`` beside the weights: what a later bench must know of them."""
-        facts = self._facts | {
+        return self._facts | {
             "method": self.config.method,
-            "trainable_parameters": self._record["trainable_parameters"],
+            "trainable_parameters": self._record.values["trainable_parameters"],
             "best_step": best["step"],
-            "minutes": self._ledger.minutes,
+            "guard": dict(outcome.facts) if outcome else None,
+            "minutes": self._ledger.minutes | self._minutes_elsewhere,
         }
-        write_json(self.directory / "model" / "headroom.json", facts)
 
     def _say(self, message: str, *values: Any) -> None:
         if self._accelerator.is_main_process:

@@ -1,8 +1,8 @@
-"""The plan of a run: how many steps, how often to evaluate. Made once from a short probe, then frozen in the run file.
+"""The plan of a run: how many steps, how often to evaluate, what the guard may take. Made once, then frozen.
 
-With a budget, the number of steps follows from measured seconds: a probe of the gradient on long, middling and short
-batches (weights untouched), and the evaluation of the base, which is needed anyway. A resumed run reads the plan and
-does not make a new one.
+With a budget, the number of steps follows from measured seconds: a probe of the gradient on batches of all lengths
+(weights untouched), and the evaluation of the base, which is needed anyway. A resumed run reads the plan and does not
+make a new one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from asr_headroom.errors import TrainingError
 from asr_headroom.train.config import TrainConfig
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "Sizes", "evaluation_sizes", "make_plan"]
 
 _EVALUATION_SHARE = 0.25
-"""Share of a budget that evaluations may take, at most."""
+"""Share of a budget that evaluations on dev and the guard may take together, at most."""
+_GUARD_SHARE = 0.125
+"""Share of a budget that the guard may take, at most."""
 _MAX_EVALUATIONS = 10
-_SAFETY = 0.97
-"""The forecast is trusted up to this share of the time left; the rest absorbs its error."""
+_MIN_EVALUATIONS = 3
+_MIN_UTTERANCES = 20
+_SAFETY_SECONDS = 1.0
+"""Kept back, so that writing the last files does not overdraw the budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,8 @@ class Plan:
         batch_size: utterances per optimiser step.
         step_seconds: forecast of one step; None when nothing was probed.
         eval_seconds: measured time of one evaluation with its checkpoint.
+        guard_seconds: forecast of what the guard takes after the last step.
+        peak_memory: bytes, measured on the longest batch: resident on a CPU, allocated on a GPU.
     """
 
     total_steps: int
@@ -41,6 +47,75 @@ class Plan:
     batch_size: int
     step_seconds: float | None = None
     eval_seconds: float | None = None
+    guard_seconds: float = 0.0
+    peak_memory: int | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Forecast of everything after the plan was made; None when nothing was probed."""
+        if self.step_seconds is None:
+            return None
+        evaluations = math.ceil(self.total_steps / self.eval_steps)
+        return self.total_steps * self.step_seconds + evaluations * (self.eval_seconds or 0.0) + self.guard_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much of the dev and guard sets a run can afford to transcribe.
+
+    Attributes:
+        eval_utterances: of dev, at each evaluation.
+        guard_utterances: of dev and of each guard set, at each point of the guard.
+        guard_points: the guard measures, besides the base.
+    """
+
+    eval_utterances: int
+    guard_utterances: int
+    guard_points: tuple[float, ...]
+
+
+def evaluation_sizes(
+    config: TrainConfig,
+    *,
+    guard_sets: int,
+    seconds_per_utterance: float = 0.0,
+    budget_seconds: float | None = None,
+    guard_budget_seconds: float | None = None,
+) -> Sizes:
+    """What the config asks for, cut down to the shares of a budget.
+
+    Half of the evaluations' quarter pays for at least three evaluations, half for the guard. The guard gives up
+    utterances first; where even 20 of each set are too many, it measures only the fine-tuned end of the line.
+
+    Args:
+        config: what is wanted.
+        guard_sets: sets the guard compares on, dev included; 0 without a guard.
+        seconds_per_utterance: measured.
+        budget_seconds: of the run; None is no limit.
+        guard_budget_seconds: what the guard's share is taken of; the same unless the run is one of several.
+    """
+    wanted = config.guard.utterances
+    if budget_seconds is None:
+        return Sizes(
+            eval_utterances=config.eval_utterances, guard_utterances=wanted, guard_points=tuple(config.guard.points)
+        )
+    seconds = max(seconds_per_utterance, 1e-9)
+    affordable = int((_EVALUATION_SHARE - _GUARD_SHARE) * budget_seconds / (_MIN_EVALUATIONS * seconds))
+    guarded = min(wanted, _MIN_UTTERANCES)
+    points: tuple[float, ...] = (1.0,)
+    for tried in (tuple(config.guard.points), (1.0,)):
+        # The base is measured as well.
+        fitting = int(
+            _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / (seconds * max(guard_sets, 1) * (len(tried) + 1))
+        )
+        if fitting >= guarded:
+            guarded, points = min(wanted, fitting), tried
+            break
+    return Sizes(
+        eval_utterances=min(config.eval_utterances, max(affordable, _MIN_UTTERANCES)),
+        guard_utterances=guarded,
+        guard_points=points,
+    )
 
 
 def make_plan(
@@ -49,8 +124,12 @@ def make_plan(
     batch_size: int,
     steps_per_epoch: int,
     seconds_left: float = math.inf,
+    budget_seconds: float | None = None,
     step_seconds: float | None = None,
     eval_seconds: float = 0.0,
+    guard_seconds: float = 0.0,
+    guard_spent: float = 0.0,
+    peak_memory: int | None = None,
 ) -> Plan:
     """Steps and evaluations that the config asks for and the budget allows.
 
@@ -59,8 +138,12 @@ def make_plan(
         batch_size: utterances per optimiser step.
         steps_per_epoch: optimiser steps in one pass.
         seconds_left: of the budget, after the evaluation of the base.
+        budget_seconds: of the whole run; shares are of this, or of what is left where it is not given.
         step_seconds: measured; needed with a budget.
         eval_seconds: measured; one evaluation with its checkpoint.
+        guard_seconds: measured on the base; what the guard will take after the last step.
+        guard_spent: seconds the guard took for the base.
+        peak_memory: measured, bytes.
 
     Raises:
         TrainingError: the budget does not hold a single step and its evaluation.
@@ -69,13 +152,17 @@ def make_plan(
     steps, evaluations = wanted, min(_MAX_EVALUATIONS, wanted)
     if math.isfinite(seconds_left):
         assert step_seconds is not None
-        usable = seconds_left * _SAFETY
-        evaluations = min(_MAX_EVALUATIONS, max(1, int(_EVALUATION_SHARE * usable / max(eval_seconds, 1e-9))))
+        usable = seconds_left - guard_seconds - _SAFETY_SECONDS
+        share = _EVALUATION_SHARE * (budget_seconds or seconds_left) - guard_seconds - guard_spent
+        if budget_seconds:
+            share -= eval_seconds  # the base was evaluated already
+        evaluations = min(_MAX_EVALUATIONS, max(1, int(share / max(eval_seconds, 1e-9))))
         affordable = int((usable - evaluations * eval_seconds) / step_seconds)
         if affordable < 1:
             raise TrainingError(
-                f"{max(0.0, seconds_left):.0f} s of the budget are left, but one step takes {step_seconds:.1f} s "
-                f"and its evaluation {eval_seconds:.1f} s; raise the budget, or lower eval_utterances or the batch size"
+                f"{max(0.0, seconds_left):.0f} s of the budget are left, but one step takes {step_seconds:.1f} s, "
+                f"its evaluation {eval_seconds:.1f} s and the guard {guard_seconds:.1f} s; raise the budget, or lower "
+                "eval_utterances, guard.utterances or the batch size"
             )
         steps = min(wanted, affordable)
     eval_steps = config.eval_steps or math.ceil(steps / min(evaluations, steps))
@@ -86,4 +173,6 @@ def make_plan(
         batch_size=batch_size,
         step_seconds=step_seconds,
         eval_seconds=eval_seconds or None,
+        guard_seconds=guard_seconds,
+        peak_memory=peak_memory,
     )

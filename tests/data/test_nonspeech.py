@@ -7,12 +7,12 @@ import pytest
 
 from asr_headroom.audio.nonspeech import nonspeech_clips
 from asr_headroom.data.nonspeech import nonspeech_utterances
-from asr_headroom.evaluate.transcribe import error_counts_validator, transcribe_manifest
+from asr_headroom.evaluate.transcribe import count_utterances, transcribe_manifest
 from asr_headroom.models.decoding import DecodingOptions, Hypothesis
 from asr_headroom.results.schema import RunInfo
 from asr_headroom.results.store import ResultsWriter, load_results
 from asr_headroom.testing.tiny import tiny_whisper
-from asr_headroom.text.normalize import get_normalizer
+from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
 
 
 def test_samples_survive_the_file():
@@ -50,8 +50,8 @@ class Chatterbox:
         return [Hypothesis(text="Thank you, everyone.") for _ in batch]
 
 
-def test_validators_count_words_where_nothing_is_said():
+def test_every_word_where_nothing_is_said_is_counted():
     speech = nonspeech_utterances(language="en", count=3, max_duration=0.9)
-    validate = error_counts_validator({"nonspeech": speech}, DecodingOptions(), batch_size=2)
-    counts = validate(Chatterbox(tiny_whisper(window_seconds=1)))["nonspeech"]
+    model, normalizer = Chatterbox(tiny_whisper(window_seconds=1)), normalizer_for_language("en")
+    counts = count_utterances(model, speech, DecodingOptions(), normalizer=normalizer, batch_size=2)
     assert [(c.insertions, c.errors, c.reference_length) for c in counts] == [(3, 3, 0)] * 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from asr_headroom.errors import DataError
-from asr_headroom.evaluate.transcribe import error_counts_validator, refuse_long_utterances, transcribe_manifest
+from asr_headroom.evaluate.transcribe import count_utterances, refuse_long_utterances, transcribe_manifest
 from asr_headroom.metrics.error_rate import count_pair
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.results.schema import RunInfo
@@ -71,11 +71,9 @@ def test_long_utterances_are_refused_before_anything_is_decoded():
     refuse_long_utterances(model, [rounded])
 
 
-def test_validator_keeps_sets_apart_and_in_order():
+def test_counts_are_in_order_and_in_the_unit_of_the_normalizer():
     model = tiny_whisper(window="fit", seed=4)
-    validate = error_counts_validator({"dev": SPEECH[:3], "guard": SPEECH[3:]}, OPTIONS, batch_size=2)
-    counts = validate(model)
-    assert list(counts) == ["dev", "guard"]
-    assert [c.reference_length for c in counts["dev"]] == [len(ENGLISH(u.text).split()) for u in SPEECH[:3]]
+    counts = count_utterances(model, SPEECH, OPTIONS, normalizer=ENGLISH, batch_size=2)
+    assert [c.reference_length for c in counts] == [len(ENGLISH(u.text).split()) for u in SPEECH]
     by_id = {p.id: p.counts.words for p in transcribe(model)}
-    assert counts["guard"] == [by_id[u.id] for u in SPEECH[3:]]
+    assert counts == [by_id[u.id] for u in SPEECH]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
 from asr_headroom.errors import TrainingError
@@ -85,10 +87,19 @@ def test_keep_only_deletes_the_others_and_leftovers(folder):
 
 def test_export_leaves_the_training_state_behind(folder, tmp_path):
     folder.save(1, tiny_whisper(), {"step": 1})
-    folder.export(1, tmp_path / "model")
+    folder.export(1, tmp_path / "model", {"base": "tiny"})
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert "model.safetensors" in names
     assert not names & {"trainer_state.pt", "DONE"}
+    assert json.loads((tmp_path / "model/headroom.json").read_text()) == {"base": "tiny"}
+
+
+def test_a_model_as_it_stands_is_written_whole(folder, tmp_path):
+    folder.export_model(tiny_whisper(seed=3), tmp_path / "model", {"guard": {"alpha": 0.5}})
+    stored = load_file(tmp_path / "model/model.safetensors")
+    name = "model.encoder.conv1.weight"
+    assert torch.equal(stored[name], tiny_whisper(seed=3).module.state_dict()[name])
+    assert (tmp_path / "model/headroom.json").is_file()
 
 
 def test_damaged_checkpoints_are_refused(folder):

@@ -9,13 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from asr_headroom.errors import ModelError, TrainingError
-from asr_headroom.evaluate.transcribe import error_counts_validator
+from asr_headroom.evaluate.transcribe import count_utterances
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.registry import load_model
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
+from asr_headroom.text.normalize import normalizer_for_language
 from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.guard import EvaluationSet
 from asr_headroom.train.loop import Training
 from asr_headroom.train.methods import apply_method, trainable_parameters
 
@@ -26,10 +28,21 @@ class Stopped(Exception):
     """Stands in for a kill."""
 
 
-def start(directory, config, *, speech=SPEECH, validate=None, model=None, **options):
+ENGLISH = normalizer_for_language("en")
+
+
+def dev_set(speech, name="dev", role="target"):
+    return EvaluationSet(name=name, role=role, utterances=speech, normalizer=ENGLISH)
+
+
+def transcribed(model, eval_set):
+    options = DecodingOptions(max_new_tokens=8)
+    return count_utterances(model, eval_set.utterances, options, normalizer=eval_set.normalizer, batch_size=2)
+
+
+def start(directory, config, *, speech=SPEECH, measure=transcribed, model=None, **options):
     model = apply_method(model or tiny_whisper(window="fit", dropout=0.1), config)
-    validate = validate or error_counts_validator({"dev": speech[:2]}, DecodingOptions(max_new_tokens=8), batch_size=2)
-    return Training(model, speech, speech[:2], config, directory, validate=validate, **options)
+    return Training(model, speech, dev_set(speech[:2]), config, directory, measure=measure, **options)
 
 
 def short(**changes):
@@ -61,17 +74,16 @@ def test_overfits_two_utterances(tmp_path):
 def test_resume_equals_never_stopping(tmp_path, method):
     config = short(method=method)
     start(tmp_path / "whole", config).run()
-    real = error_counts_validator({"dev": SPEECH[:2]}, DecodingOptions(max_new_tokens=8), batch_size=2)
     calls = []
 
-    def killed_at_third(model):
+    def killed_at_third(model, eval_set):
         calls.append(1)
         if len(calls) == 3:  # steps 0 and 2 are on disk, step 4 is not
             raise Stopped
-        return real(model)
+        return transcribed(model, eval_set)
 
     with pytest.raises(Stopped):
-        start(tmp_path / "cut", config, validate=killed_at_third).run()
+        start(tmp_path / "cut", config, measure=killed_at_third).run()
     start(tmp_path / "cut", config).run()
     last = "checkpoints/step-00000006"
     assert_equal_weights(weights(tmp_path / "whole", last), weights(tmp_path / "cut", last))
@@ -127,11 +139,11 @@ def test_gradient_is_that_of_the_mean_over_all_tokens(tmp_path):
 def test_the_best_step_on_dev_is_kept_not_the_last(tmp_path):
     rates = iter([9, 5, 1, 7])  # errors of 10 at steps 0, 2, 4, 6
 
-    def validate(model):
+    def measure(model, eval_set):
         errors = next(rates)
-        return {"dev": [ErrorCounts(hits=10 - errors, substitutions=errors)]}
+        return [ErrorCounts(hits=10 - errors, substitutions=errors)]
 
-    outcome = start(tmp_path, short(), validate=validate).run()
+    outcome = start(tmp_path, short(), measure=measure).run()
     assert outcome.best_step == 4
     assert_equal_weights(weights(tmp_path), weights(tmp_path, "checkpoints/step-00000004"))
     steps = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
@@ -141,13 +153,13 @@ def test_the_best_step_on_dev_is_kept_not_the_last(tmp_path):
 def test_the_base_is_kept_when_training_only_hurts(tmp_path):
     rates = iter([1, 5, 5, 5])
 
-    def validate(model):
+    def measure(model, eval_set):
         errors = next(rates)
-        return {"dev": [ErrorCounts(hits=10 - errors, substitutions=errors)]}
+        return [ErrorCounts(hits=10 - errors, substitutions=errors)]
 
     base = tiny_whisper(window="fit")
     before = {name: tensor.clone() for name, tensor in base.module.state_dict().items()}
-    outcome = start(tmp_path, short(), validate=validate, model=base).run()
+    outcome = start(tmp_path, short(), measure=measure, model=base).run()
     assert outcome.best_step == 0
     for name, tensor in weights(tmp_path).items():
         assert torch.equal(tensor, before[name])
@@ -157,11 +169,11 @@ def test_the_base_is_kept_when_training_only_hurts(tmp_path):
 def test_early_stop_counts_evaluations_without_a_new_best(tmp_path):
     rates = iter([9, 7, 8, 5, 6, 5, 1])  # errors of 10 at steps 0, 2, 4 …; one miss at 4, then misses at 8 and 10
 
-    def validate(model):
+    def measure(model, eval_set):
         errors = next(rates)
-        return {"dev": [ErrorCounts(hits=10 - errors, substitutions=errors)]}
+        return [ErrorCounts(hits=10 - errors, substitutions=errors)]
 
-    training = start(tmp_path, short(max_steps=40, eval_steps=2, early_stopping_patience=2), validate=validate)
+    training = start(tmp_path, short(max_steps=40, eval_steps=2, early_stopping_patience=2), measure=measure)
     training._dev_loss = lambda: 1.0  # the tie at step 10 is no new best
     outcome = training.run()
     assert (outcome.reason, outcome.best_step, outcome.stopped_at) == ("early stop", 6, 10)
@@ -180,14 +192,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     model = tiny_whisper(window="fit")
     with torch.no_grad():
         model.module.model.encoder.conv1.weight.fill_(torch.nan)
-    validate = lambda _: {"dev": [ErrorCounts(hits=1)]}  # noqa: E731
+    measure = lambda *_: [ErrorCounts(hits=1)]  # noqa: E731
     with pytest.raises(TrainingError, match=r"step 1: the loss is nan; lower learning_rate"):
-        start(tmp_path, short(), model=model, validate=validate).run()
+        start(tmp_path, short(), model=model, measure=measure).run()
 
 
 def test_nothing_to_train_on(tmp_path):
     with pytest.raises(TrainingError, match="nothing to train on"):
-        Training(tiny_whisper(), [], SPEECH, short(), tmp_path, validate=lambda _: {})
+        Training(tiny_whisper(), [], dev_set(SPEECH), short(), tmp_path, measure=transcribed)
 
 
 def test_record_says_what_was_run(tmp_path):
@@ -220,16 +232,16 @@ class CountedSeconds:
     def __call__(self):
         return self.now
 
-    def validate(self, model):
+    def measure(self, model, eval_set):
         self.now += 3.0
-        return {"dev": [ErrorCounts(hits=1, substitutions=1)]}
+        return [ErrorCounts(hits=1, substitutions=1)]
 
 
 def on_budget(directory, seconds):
     model = tiny_whisper(window="full")
     clock = CountedSeconds(model)
     config = short(max_steps=None, num_train_epochs=1000.0, eval_steps=None)
-    return start(directory, config, budget_seconds=seconds, clock=clock, validate=clock.validate, model=model)
+    return start(directory, config, budget_seconds=seconds, clock=clock, measure=clock.measure, model=model)
 
 
 def test_a_budget_shortens_the_plan_and_is_used_but_not_overdrawn(tmp_path):
@@ -249,7 +261,7 @@ def slower_than_forecast(training):
     backward = training._backward
 
     def slower(*arguments):
-        training._clock.now += 1.0 if training._record.get("plan") else 0.0
+        training._clock.now += 1.0 if training._record.values.get("plan") else 0.0
         return backward(*arguments)
 
     training._backward = slower
@@ -312,12 +324,12 @@ def test_trainable_parameters_by_method():
 
 
 def test_running_a_run_again_that_stopped_early_changes_nothing(tmp_path):
-    validate = lambda model: {"dev": [ErrorCounts(hits=1, substitutions=1)]}  # noqa: E731
+    measure = lambda *_: [ErrorCounts(hits=1, substitutions=1)]  # noqa: E731
     config = short(max_steps=40, learning_rate=0.5, early_stopping_patience=1)
-    first = start(tmp_path, config, validate=validate).run()
+    first = start(tmp_path, config, measure=measure).run()
     assert first.reason == "early stop"
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert start(tmp_path, config, validate=validate).run() == first
+    assert start(tmp_path, config, measure=measure).run() == first
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

@@ -76,6 +76,6 @@ def test_two_processes_end_where_one_does(words, tmp_path):
 
 
 def test_two_processes_share_one_plan_of_a_budget(words, tmp_path):
-    flags = ["--num-train-epochs", "1000", "--budget", "4s", "--output", str(tmp_path / "out")]
+    flags = ["--num-train-epochs", "1000", "--budget", "10s", "--output", str(tmp_path / "out")]
     said = run_two([*words, "--per-device-train-batch-size", "2", *flags])
     assert said.count("plan: ") == 1

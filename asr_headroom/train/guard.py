@@ -1,0 +1,361 @@
+"""The guard: what training delivers is not worse than the base, as far as dev and guard sets can tell.
+
+Between the base's weights and the fine-tuned ones lies a straight line; a point part of the way along it often keeps
+the gain and sheds the damage (WiSE-FT: Wortsman et al., 2022, arXiv:2109.01903; for low-rank updates, their scale). The
+guard measures the base and a few points of that line on dev and on guard sets (another language, another domain,
+silence and noise), compares each with the base utterance by utterance, and delivers one of them, or the base.
+
+Read :func:`choose_point` for the rule, :func:`run_guard` for the work. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from asr_headroom.config import fingerprint
+from asr_headroom.data.manifest import Utterance
+from asr_headroom.errors import TrainingError
+from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.metrics.significance import Clustering, Comparison, choose_clusters, compare_rates
+from asr_headroom.models.protocols import Recognizer
+from asr_headroom.results.store import write_json
+from asr_headroom.text.normalize import Normalizer
+
+__all__ = [
+    "EvaluationSet",
+    "GuardOutcome",
+    "GuardRecord",
+    "Line",
+    "Measure",
+    "MeasuredSet",
+    "Role",
+    "choose_point",
+    "describe_base",
+    "run_guard",
+]
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["target", "guard", "nonspeech"]
+
+_LEVEL = 0.05
+_KEPT_SHARE = 0.9
+"""Of the best point's gain on dev that a milder point must keep."""
+
+
+class Line(Protocol):
+    """The straight line from base to fine-tuned weights."""
+
+    def move(self, alpha: float) -> None:
+        """Puts the model at base + alpha × (fine-tuned - base)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSet:
+    """Utterances on which base and points are compared.
+
+    Attributes:
+        name: for tables.
+        role: ``target``: the dev set, where the gain must show; ``guard``: no harm wanted here; ``nonspeech``: silence
+            and noise, where every word is a hallucination.
+        utterances: in the order in which they are taken when not all can be afforded.
+        normalizer: of the scores.
+    """
+
+    name: str
+    role: Role
+    utterances: Sequence[Utterance]
+    normalizer: Normalizer
+
+    def first(self, count: int) -> EvaluationSet:
+        """The set with its first ``count`` utterances; silence and noise are few, and stay whole."""
+        utterances = self.utterances if self.role == "nonspeech" else self.utterances[:count]
+        return replace(self, utterances=utterances)
+
+    @cached_property
+    def clustering(self) -> Clustering:
+        """What is resampled as a whole: speakers where there are enough, else sentences, else utterances."""
+        if self.role == "nonspeech":
+            everyone = [utterance.id for utterance in self.utterances]
+            return choose_clusters([None] * len(everyone), everyone, "utterance")
+        sentences = [self.normalizer(utterance.text) for utterance in self.utterances]
+        return choose_clusters([utterance.speaker for utterance in self.utterances], sentences)
+
+    def events(self, counts: Sequence[ErrorCounts]) -> np.ndarray:
+        """[utterances] errors; on silence and noise, words (or characters) written."""
+        return np.array([count.errors for count in counts], dtype=np.float64)
+
+    def exposure(self, counts: Sequence[ErrorCounts]) -> np.ndarray:
+        """[utterances] reference units; on silence and noise, minutes."""
+        if self.role == "nonspeech":
+            return np.array([utterance.measured_duration() / 60 for utterance in self.utterances])
+        return np.array([count.reference_length for count in counts], dtype=np.float64)
+
+
+Measure = Callable[[Recognizer, EvaluationSet], Sequence[ErrorCounts]]
+"""Transcribes a set with the model as it stands and returns the counts of each utterance, in the normaliser's unit."""
+
+
+class MeasuredSet:
+    """One set at the base and at some points.
+
+    Args:
+        eval_set: what was transcribed.
+        counts: of each utterance, by point; point 0.0 is the base and must be there.
+    """
+
+    def __init__(self, eval_set: EvaluationSet, counts: Mapping[float, Sequence[ErrorCounts]]) -> None:
+        self.eval_set = eval_set
+        self.role = eval_set.role
+        self._counts = counts
+        self._compared: dict[tuple[float, float], Comparison] = {}
+
+    def rate(self, point: float) -> float:
+        """Errors per reference unit, or hallucinated units per minute."""
+        counts = self._counts[point]
+        return float(self.eval_set.events(counts).sum() / self.eval_set.exposure(counts).sum())
+
+    def compare(self, point: float, with_: float = 0.0) -> Comparison:
+        """The point against the base, or against another point; paired and clustered."""
+        if (point, with_) not in self._compared:
+            base, system = self._counts[with_], self._counts[point]
+            self._compared[point, with_] = compare_rates(
+                self.eval_set.events(base),
+                self.eval_set.events(system),
+                self.eval_set.exposure(base),
+                self.eval_set.clustering,
+            )
+        return self._compared[point, with_]
+
+
+@dataclass(frozen=True)
+class GuardOutcome:
+    """What the guard decided.
+
+    Attributes:
+        alpha: point delivered: 0 is the base, 1 the fine-tuned model.
+        reason: why, in one sentence.
+        facts: everything measured, as plain values for ``headroom.json`` and the page.
+    """
+
+    alpha: float
+    reason: str
+    facts: Mapping[str, Any]
+
+
+def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: float = 0.0) -> tuple[float, str]:
+    """The point to deliver, and why.
+
+    1. A point is *fit* when it beats the base on dev (paired, p below 5 % divided by the number of points, as the best
+       of several points is better than any by chance) and harms no guard set beyond noise and ``margin`` (its 95 %
+       interval lies above).
+    2. No fit point: the base, 0.0.
+    3. Of the fit points, those as good as the best of them are *as good*: within one standard error of the paired
+       difference to it, and with at least nine tenths of its gain.
+    4. Of those, the one that harms the guard sets least; without guard sets, the one nearest the base.
+
+    Args:
+        points: measured points above 0.
+        sets: the target first.
+        margin: points of error rate (per cent) that a guard set may lose.
+    """
+    target, others = sets[0], sets[1:]
+    gains = {point: target.compare(point) for point in points}
+    better = [point for point in points if _beats_base(gains[point], len(points))]
+    if not better:
+        best = min(points, key=lambda point: gains[point].difference)
+        return 0.0, f"no point beats the base on dev beyond noise (the best: {_change(gains[best])})"
+    harms = {point: _harms(point, others, margin) for point in better}
+    fit = [point for point in better if not harms[point]]
+    if not fit:
+        best = min(better, key=lambda point: gains[point].difference)
+        return 0.0, f"the gain on dev ({_change(gains[best])}) is paid for elsewhere: {harms[best][0]}"
+    best = min(fit, key=lambda point: (gains[point].difference, point))
+    as_good = [point for point in fit if point == best or _as_good(target, point, best, gains)]
+    guards = [s for s in others if s.role == "guard"]
+    chosen = min(as_good, key=lambda point: (sum(s.compare(point).difference for s in guards), point))
+    reason = f"beats the base on dev ({_change(gains[chosen])})"
+    if others:
+        reason += f" and harms none of {len(others)} guard sets beyond noise"
+    stronger = [point for point in better if point > chosen]
+    if any(harms[point] for point in stronger):
+        worst = next(point for point in reversed(stronger) if harms[point])
+        reason += f"; at {worst:g} {harms[worst][0]}"
+    elif stronger:
+        reason += f"; as good on dev as {best:g}" if chosen != best else "; better on dev than the points beyond"
+    return chosen, reason
+
+
+def run_guard(
+    model: Recognizer,
+    line: Line,
+    sets: Sequence[EvaluationSet],
+    points: Sequence[float],
+    measure: Measure,
+    record: GuardRecord,
+    *,
+    margin: float = 0.0,
+    fits: Callable[[float], bool] = lambda seconds: True,
+    clock: Callable[[], float] = time.monotonic,
+) -> GuardOutcome:
+    """Measures base and points, chooses, and leaves the model at the point chosen.
+
+    Args:
+        model: what the line moves and ``measure`` transcribes with.
+        line: from base to fine-tuned.
+        sets: the target first.
+        points: to try; 1 is always measured, others as long as they fit.
+        measure: transcribes and counts.
+        record: what was measured before a kill is not measured again.
+        margin: see :func:`choose_point`.
+        fits: whether the budget holds another point of so many seconds.
+        clock: seconds.
+    """
+    # The whole step first, then the middle: what is left out when time runs out matters least.
+    order = [0.0, *sorted(points, key=lambda point: (point != 1.0, abs(point - 0.5), -point))]
+    measured: list[float] = []
+    longest = 0.0
+    for point in order:
+        if not record.holds(point, sets):
+            if point not in (0.0, 1.0) and not fits(longest):
+                logger.info("guard: point %g is left out, the budget does not hold it", point)
+                continue
+            start = clock()
+            line.move(point)
+            for eval_set in sets:
+                record.measure(model, point, eval_set, measure)
+            longest = max(longest, clock() - start)
+        measured.append(point)
+    counted = [MeasuredSet(s, {point: record.counts(point, s) for point in measured}) for s in sets]
+    tried = sorted(point for point in measured if point)
+    alpha, reason = choose_point(tried, counted, margin=margin)
+    line.move(alpha)
+    return GuardOutcome(alpha, reason, {"alpha": alpha, "reason": reason} | describe(sorted(measured), counted))
+
+
+def describe_base(reason: str, sets: Sequence[EvaluationSet], record: GuardRecord) -> GuardOutcome:
+    """The outcome when there is nothing to choose: the base is delivered, with what was measured of it."""
+    counted = [MeasuredSet(s, {0.0: record.counts(0.0, s)}) for s in sets if record.holds(0.0, [s])]
+    return GuardOutcome(0.0, reason, {"alpha": 0.0, "reason": reason} | describe([0.0], counted))
+
+
+def describe(points: Sequence[float], sets: Sequence[MeasuredSet]) -> dict[str, Any]:
+    """Points and sets as plain values: rates by point, and their differences from the base with intervals."""
+    return {"points": list(points), "sets": [_describe_set(points, measured) for measured in sets]}
+
+
+class GuardRecord:
+    """Counts measured so far, on disk after each set and point, so that a killed guard goes on where it was.
+
+    Args:
+        path: of the JSON file; None keeps counts in memory only.
+        base: what the base is; counts of another are not used.
+        tuned: what the other end of the line is; the base's counts do not depend on it.
+        writes: False on processes that only read.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+
+    def __init__(self, path: Path | None, *, base: Any, tuned: str = "", writes: bool = True) -> None:
+        self._path, self._identity, self._tuned = path, fingerprint(base), tuned
+        self._writes = writes
+        self._counts: dict[str, dict[str, list[list[int]]]] = {}
+        if path and path.is_file():
+            try:
+                stored = json.loads(path.read_text(encoding="utf-8"))
+                self._counts = stored["counts"] if stored["identity"] == self._identity else {}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise TrainingError(f"{path}: cannot be read ({error}); delete it, the guard measures again") from error
+
+    def holds(self, point: float, sets: Sequence[EvaluationSet]) -> bool:
+        """Whether all sets were measured at the point."""
+        return all(_key(s) in self._counts.get(self._row(point), {}) for s in sets)
+
+    def counts(self, point: float, eval_set: EvaluationSet) -> list[ErrorCounts]:
+        """What was measured."""
+        return [ErrorCounts(*row) for row in self._counts[self._row(point)][_key(eval_set)]]
+
+    def measure(self, model: Recognizer, point: float, eval_set: EvaluationSet, measure: Measure) -> None:
+        """Measures one set at one point, unless that was done."""
+        row = self._counts.setdefault(self._row(point), {})
+        if _key(eval_set) in row:
+            return
+        row[_key(eval_set)] = [
+            [count.hits, count.substitutions, count.deletions, count.insertions] for count in measure(model, eval_set)
+        ]
+        if self._path and self._writes:
+            write_json(self._path, {"identity": self._identity, "counts": self._counts})
+
+    def _row(self, point: float) -> str:
+        return f"{self._tuned} x {point:g}" if point else "base"
+
+
+def _key(eval_set: EvaluationSet) -> str:
+    """Name and content: a set of other utterances is another set."""
+    ids = [(utterance.id, utterance.text) for utterance in eval_set.utterances]
+    return f"{eval_set.name} {fingerprint([ids, eval_set.normalizer.hash])}"
+
+
+def _beats_base(comparison: Comparison, num_points: int) -> bool:
+    return comparison.verdict == "better" and comparison.p_value < _LEVEL / num_points
+
+
+def _harms(point: float, sets: Sequence[MeasuredSet], margin: float) -> list[str]:
+    """The sets on which the point is worse than the base beyond noise and margin, in words."""
+    found = []
+    for measured in sets:
+        comparison = measured.compare(point)
+        tolerated = margin / 100 if measured.role == "guard" else 0.0
+        if comparison.verdict == "worse" and comparison.interval.low > tolerated:
+            found.append(f"{measured.eval_set.name} gets worse by {_amount(comparison, measured)}")
+    return found
+
+
+def _as_good(target: MeasuredSet, point: float, best: float, gains: Mapping[float, Comparison]) -> bool:
+    to_best = target.compare(point, with_=best)
+    within_noise = to_best.difference <= to_best.standard_error
+    return within_noise and gains[point].difference <= _KEPT_SHARE * gains[best].difference
+
+
+def _describe_set(points: Sequence[float], measured: MeasuredSet) -> dict[str, Any]:
+    eval_set = measured.eval_set
+    comparisons = [measured.compare(point) for point in points]
+    language = eval_set.utterances[0].language
+    return {
+        "name": eval_set.name,
+        "role": eval_set.role,
+        "unit": eval_set.normalizer.unit,
+        "language": language,
+        "utterances": len(eval_set.utterances),
+        "clusters": eval_set.clustering.num_clusters,
+        "cluster_by": eval_set.clustering.by,
+        "population": eval_set.clustering.population,
+        "rates": [measured.rate(point) for point in points],
+        "differences": [comparison.difference for comparison in comparisons],
+        "ci_low": [comparison.interval.low for comparison in comparisons],
+        "ci_high": [comparison.interval.high for comparison in comparisons],
+        "p_values": [comparison.p_value for comparison in comparisons],
+    }
+
+
+def _change(comparison: Comparison) -> str:
+    low, high = 100 * comparison.interval.low, 100 * comparison.interval.high
+    return f"{100 * comparison.difference:+.2f} points, {low:+.2f} to {high:+.2f}"
+
+
+def _amount(comparison: Comparison, measured: MeasuredSet) -> str:
+    if measured.role == "nonspeech":
+        unit = measured.eval_set.normalizer.unit
+        return f"{comparison.difference:.1f} {unit}s per minute ({comparison.interval.low:+.1f} at least)"
+    return f"{100 * comparison.difference:.2f} points ({100 * comparison.interval.low:+.2f} at least)"
