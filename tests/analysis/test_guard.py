@@ -1,13 +1,26 @@
 import copy
 import json
+import random
+from pathlib import Path
 
 import pytest
 
 from asr_headroom.analysis.guard import read_guard
 from asr_headroom.analysis.scoring import kept_base
+from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import ResultsError
+from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.results.store import load_results
 from asr_headroom.testing.results import make_results, write_results
+from asr_headroom.text.normalize import get_normalizer
+from asr_headroom.train.guard import (
+    EvaluationSet,
+    GuardRecord,
+    MeasuredSet,
+    choose_point,
+    describe,
+    describe_base,
+)
 
 SPEECH = {
     "name": "fr-dev", "role": "target", "unit": "word", "language": "fr", "clusters": 30,
@@ -79,3 +92,44 @@ def test_the_base_is_kept_by_the_guard_or_by_a_training_without_success():
     assert not kept_base(run_with(FACTS, method="lora", best_step=300))
     assert kept_base(run_with(None, method="lora", best_step=0))
     assert not kept_base(run_with(None, best_step=0))
+
+
+def measured_sets():
+    generator = random.Random(0)
+    for name, role, language, worse in (
+        ("dev", "target", "fr", -2), ("far", "guard", "zh", 1), ("hush", "nonspeech", "fr", 1),
+    ):  # fmt: skip
+        text = "" if role == "nonspeech" else "un"
+        utterances = [
+            Utterance(
+                id=f"{name}{i}", audio=Path("x.wav"), text=text and f"{text} {i}", language=language, duration=6.0
+            )
+            for i in range(20)
+        ]
+        counts = {}
+        for point in (0.0, 0.5, 1.0):
+            errors = [max(0, round(4 + worse * point * generator.random())) for _ in utterances]
+            counts[point] = [
+                ErrorCounts(10 - number, number, 0, 0) if text else ErrorCounts(0, 0, 0, number) for number in errors
+            ]
+        normalizer = get_normalizer(language)
+        yield MeasuredSet(EvaluationSet(name=name, role=role, utterances=utterances, normalizer=normalizer), counts)
+
+
+def test_what_the_guard_writes_is_what_is_read():
+    measured = list(measured_sets())
+    alpha, reason = choose_point([0.5, 1.0], measured)
+    written = {"alpha": alpha, "reason": reason} | describe([0.0, 0.5, 1.0], measured)
+    guard = read_guard(run_with(json.loads(json.dumps(written, allow_nan=False))))
+    assert (guard.alpha, guard.reason, guard.points) == (alpha, reason, (0.0, 0.5, 1.0))
+    assert [one.role for one in guard.sets] == ["target", "guard", "nonspeech"]
+    for one, original in zip(guard.sets, measured, strict=True):
+        assert one.rates == pytest.approx([original.rate(point) for point in guard.points])
+        assert one.verdict(2) == original.compare(1.0).verdict
+    # 20 x 4 words in 20 x 6 s are 40 a minute.
+    assert guard.nonspeech[0].rates[0] == pytest.approx(40)
+
+
+def test_a_guard_that_had_nothing_to_choose_is_read_too():
+    guard = read_guard(run_with(dict(describe_base("no step beat the base", [], GuardRecord(None, base="x")).facts)))
+    assert (guard.alpha, guard.points, guard.sets, guard.delivered) == (0.0, (0.0,), (), 0)
