@@ -1,9 +1,11 @@
 """Recipes: named steps in YAML, executed in order, each skipped when it is done.
 
 A recipe is a mapping with ``name``, ``description`` and ``steps``. A step has a ``name``, one verb with its settings
-(``bench``, ``train``, ``speech``, ``compare``, ``report``), and nothing else::
+(``bench``, ``train``, ``speech``, ``compare``, ``report``), and if one likes the ``seconds`` it took somewhere: from
+these, and from how fast the steps before were here, comes the time left::
 
     - name: zh-lora
+      seconds: 20
       train: {model: "${package}/lab/base", train: "${speech-zh-train}", method: lora}
 
 ``${step}`` stands for an earlier step's folder, ``${package}`` for the installed package. A step's fingerprint is taken
@@ -14,10 +16,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +48,14 @@ class Step:
         verb: key of :data:`asr_headroom.recipes.steps.STEP_KINDS`.
         settings: of the verb's config, references unresolved.
         needs: names of the steps it refers to.
+        seconds: it took where the recipe was written; 0 where that is not said.
     """
 
     name: str
     verb: str
     settings: Mapping[str, Any]
     needs: tuple[str, ...]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ def run_recipe(
     _refuse_changed_steps(recipe, output)
     folders = {step.name: output / step.name for step in recipe.steps}
     begin = clock()
+    pace = _Pace()
     for number, step in enumerate(recipe.steps, start=1):
         mark = output / ".done" / f"{step.name}.json"
         kind = STEP_KINDS[step.verb]
@@ -137,10 +143,12 @@ def run_recipe(
             logger.info("[%d/%d] %s: done before", number, len(recipe.steps), step.name)
             kind.repeat(config, say)
             continue
-        logger.info("[%d/%d] %s: %s", number, len(recipe.steps), step.name, step.verb)
+        left = pace.time_left(recipe.steps[number - 1 :])
+        logger.info("[%d/%d] %s: %s%s", number, len(recipe.steps), step.name, step.verb, left)
         start = clock()
         kind.execute(config, say)
         minutes = (clock() - start) / 60
+        pace.add(step, minutes * 60)
         try:
             mark.parent.mkdir(parents=True, exist_ok=True)
             write_json(mark, {"fingerprint": recipe.fingerprints[step.name], "minutes": minutes})
@@ -149,12 +157,35 @@ def run_recipe(
     logger.info("recipe '%s': %d steps in %s", recipe.name, len(recipe.steps), format_minutes(clock() - begin))
 
 
+class _Pace:
+    """How long the steps take here, against the seconds their recipe names."""
+
+    def __init__(self) -> None:
+        self._named = self._taken = 0.0
+
+    def add(self, step: Step, seconds: float) -> None:
+        if step.seconds:
+            self._named += step.seconds
+            self._taken += seconds
+
+    def time_left(self, steps: Sequence[Step]) -> str:
+        """For the line that announces a step; empty where the recipe names no seconds."""
+        ahead = sum(step.seconds for step in steps)
+        if not ahead:
+            return ""
+        return f"  (about {format_minutes(ahead * (self._taken / self._named if self._named else 1.0))} left)"
+
+
 def _read_step(plain: Any, where: str, earlier: Sequence[str], problems: list[str]) -> list[Step]:
-    if not isinstance(plain, dict) or len(plain) != 2 or not isinstance(plain.get("name"), str):
+    seconds = plain.get("seconds", 0) if isinstance(plain, dict) else 0
+    verbs = [key for key in plain if key not in ("name", "seconds")] if isinstance(plain, dict) else []
+    if len(verbs) != 1 or not isinstance(plain.get("name"), str):
         problems.append(f"{where}: write a 'name' and one verb with its settings (verbs: {', '.join(STEP_KINDS)})")
         return []
-    name = plain["name"]
-    verb = next(key for key in plain if key != "name")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        problems.append(f"{where}: seconds is {seconds!r}; write how long the step takes, or leave it out")
+        return []
+    name, verb = plain["name"], verbs[0]
     if not re.fullmatch(r"[\w-]+", name) or name in earlier or name == "package":
         problems.append(f"{where}: the name '{name}' is taken or has characters other than letters, digits, - and _")
     if verb not in STEP_KINDS:
@@ -166,7 +197,7 @@ def _read_step(plain: Any, where: str, earlier: Sequence[str], problems: list[st
     if not isinstance(settings, dict):
         problems.append(f"{where}: the settings of '{verb}' are {settings!r}; write a mapping")
         return []
-    return [Step(name, verb, settings, tuple(_references(settings)))]
+    return [Step(name, verb, settings, tuple(_references(settings)), float(seconds))]
 
 
 def _overridden(steps: list[Step], overrides: Sequence[str], problems: list[str]) -> list[Step]:
@@ -178,7 +209,7 @@ def _overridden(steps: list[Step], overrides: Sequence[str], problems: list[str]
     if problems:
         return steps
     changed = apply_overrides(by_name, overrides)
-    return [Step(s.name, s.verb, changed[s.name], tuple(_references(changed[s.name]))) for s in steps]
+    return [replace(s, settings=changed[s.name], needs=tuple(_references(changed[s.name]))) for s in steps]
 
 
 def _check_settings(step: Step, where: str, problems: list[str]) -> None:

@@ -477,12 +477,13 @@ class Training:
             eval_seconds=spent.get("evaluate", 0.0) + spent.get("save", 0.0),
             guard_seconds=guarded * len(self._sizes.guard_points),
             guard_spent=guarded,
+            spent_seconds=sum(spent.values()),
             peak_memory=peak_memory_now(self._accelerator.device.type),
         )
         self._save_record(plan=dataclasses.asdict(plan), status="running")
         self._say(
             "plan: %d steps of up to %d utterances (%.2f epochs), evaluation every %d steps, %s trainable parameters, "
-            "about %s with evaluations and guard, %.1f GB at most",
+            "about %s in all, %.1f GB at most",
             plan.total_steps,
             plan.batch_size,
             plan.total_steps / plan.steps_per_epoch,

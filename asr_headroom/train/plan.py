@@ -38,6 +38,7 @@ class Plan:
         step_seconds: forecast of one step; None when nothing was probed.
         eval_seconds: measured time of one evaluation with its checkpoint.
         guard_seconds: forecast of what the guard takes after the last step.
+        spent_seconds: before the plan was made: loading, evaluating the base, probing.
         peak_memory: bytes, measured on the longest batch: resident on a CPU, allocated on a GPU.
     """
 
@@ -48,15 +49,17 @@ class Plan:
     step_seconds: float | None = None
     eval_seconds: float | None = None
     guard_seconds: float = 0.0
+    spent_seconds: float = 0.0
     peak_memory: int | None = None
 
     @property
     def seconds(self) -> float | None:
-        """Forecast of everything after the plan was made; None when nothing was probed."""
+        """Forecast of the whole run; None when nothing was probed."""
         if self.step_seconds is None:
             return None
         evaluations = math.ceil(self.total_steps / self.eval_steps)
-        return self.total_steps * self.step_seconds + evaluations * (self.eval_seconds or 0.0) + self.guard_seconds
+        ahead = self.total_steps * self.step_seconds + evaluations * (self.eval_seconds or 0.0) + self.guard_seconds
+        return self.spent_seconds + ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,7 @@ def make_plan(
     eval_seconds: float = 0.0,
     guard_seconds: float = 0.0,
     guard_spent: float = 0.0,
+    spent_seconds: float = 0.0,
     peak_memory: int | None = None,
 ) -> Plan:
     """Steps and evaluations that the config asks for and the budget allows.
@@ -143,6 +147,7 @@ def make_plan(
         eval_seconds: measured; one evaluation with its checkpoint.
         guard_seconds: measured on the base; what the guard will take after the last step.
         guard_spent: seconds the guard took for the base.
+        spent_seconds: in all, so far.
         peak_memory: measured, bytes.
 
     Raises:
@@ -174,5 +179,6 @@ def make_plan(
         step_seconds=step_seconds,
         eval_seconds=eval_seconds or None,
         guard_seconds=guard_seconds,
+        spent_seconds=spent_seconds,
         peak_memory=peak_memory,
     )

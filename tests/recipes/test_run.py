@@ -20,7 +20,7 @@ steps:
     bench: {{models: ["{model}"], data: ["{data}"], window: fit, max_new_tokens: 8}}
   - name: full
     train: {{model: "{model}", train: "{data}", dev: "{data}", method: full, learning_rate: 3.0e-3, max_steps: 60,
-            eval_steps: 30, window: fit, logging_steps: 30}}
+            eval_steps: 30, window: fit, logging_steps: 30, guard: {{enabled: false}}}}
   - name: tuned
     bench: {{models: ["${{full}}/model"], data: ["{data}"], window: fit, max_new_tokens: 8}}
   - name: verdict
@@ -86,6 +86,7 @@ def test_a_changed_step_is_never_taken_for_the_one_that_was_run(recipe, tmp_path
         ("a: [", "not valid YAML"),
         ("steps: [{name: a, bensh: {}}]", "did you mean 'bench'"),
         ("steps: [{name: a}]", "write a 'name' and one verb"),
+        ("steps: [{name: a, seconds: -1, speech: {}}]", "seconds is -1"),
         ("steps: [{name: a b, speech: {}}]", "letters, digits"),
         ("steps: [{name: a, speech: {}}, {name: a, speech: {}}]", "'a' is taken"),
         ("steps: [{name: a, speech: 3}]", "write a mapping"),
@@ -116,3 +117,30 @@ def test_packaged_recipes_load(name):
     recipe = load_recipe(name)
     assert recipe.description
     assert len(recipe.fingerprints) == len(recipe.steps)
+
+
+def test_time_left_follows_the_seconds_a_recipe_names(tmp_path, caplog):
+    path = tmp_path / "timed.yaml"
+    path.write_text(
+        """
+name: timed
+steps:
+  - name: a
+    seconds: 10
+    speech: {language: fr, split: dev, count: 1}
+  - name: b
+    speech: {language: fr, split: dev, count: 1}
+  - name: c
+    seconds: 30
+    speech: {language: fr, split: dev, count: 1}
+"""
+    )
+    ticks = iter([0.0, 0.0, 20.0, 20.0, 25.0, 25.0, 85.0, 85.0])  # a takes twice what was named, b five seconds
+    with caplog.at_level("INFO"):
+        run_recipe(str(path), output=tmp_path / "out", clock=lambda: next(ticks))
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("[")]
+    assert lines == [
+        "[1/3] a: speech  (about 40 s left)",
+        "[2/3] b: speech  (about 60 s left)",
+        "[3/3] c: speech  (about 60 s left)",
+    ]
