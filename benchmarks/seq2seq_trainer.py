@@ -208,7 +208,6 @@ def print_targets(weights: str, speech: list[Utterance]) -> None:
     model, processor = load(weights)
     tiny = tiny_whisper(window_seconds=30)
     tiny.processor.tokenizer.set_prefix_tokens(language="en", task="transcribe")
-    print("| tokenizer | collator | decoder is fed | supervised |\n|---|---|---|---|")
     for kind, (module, owner) in {
         "English-only": (model, processor),
         "multilingual": (tiny.module, tiny.processor),
@@ -227,8 +226,9 @@ def print_targets(weights: str, speech: list[Utterance]) -> None:
 
 def print_row(tokenizer: Any, kind: str, name: str, fed: torch.Tensor, labels: torch.Tensor) -> None:
     supervised = labels[labels != -100].tolist()
-    tokens = [" ".join(tokenizer.convert_ids_to_tokens(ids[:5])) for ids in (fed.tolist(), supervised)]
-    print(f"| {kind} | {name} | `{tokens[0]} …` | `{tokens[1]} …` |")
+    for what, ids in {"fed": fed.tolist(), "supervised": supervised}.items():
+        # No table: the names of the tokens hold the character that separates its cells.
+        print(f"    {kind}, {name + ',':21} {what:10}  {' '.join(tokenizer.convert_ids_to_tokens(ids[:6]))} …")
 
 
 def print_gradients(weights: str, speech: list[Utterance]) -> None:
