@@ -11,13 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from asr_headroom.errors import ConfigError
-from asr_headroom.models.architecture import Architecture
+from asr_headroom.models.architecture import Architecture, Projection
 from asr_headroom.models.lora import LoraConfig
 from asr_headroom.train.config import Method, TrainConfig
 from asr_headroom.train.memory import MemoryForecast, forecast_memory, peak_memory_now, resident_memory_now
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "MemoryForecast",
@@ -165,20 +168,26 @@ def step_work(workload: Workload) -> Work:
     frames, positions, width = workload.frames, workload.positions, shape.d_model
     adapted, again = workload.adapted(), float(workload.gradient_checkpointing)
     window, tokens = shape.frames(workload.window_seconds), workload.tokens
+    back = 3 if moving else 2
     matmul = attention = pointwise = dropout = 0.0
+
+    def redone(matrix: Projection) -> float:
+        # Checkpointing stops computing again at what the backward pass needs last, which is the input of fc2.
+        return 0.0 if matrix.name.endswith("fc2") else again
+
     flows = moving
     for layer in range(shape.encoder_layers):
         matrices = shape.encoder_projections(layer)
         flows = flows or any(matrix.name in adapted for matrix in matrices)
-        passes = (3 if moving else 2) + again if flows else 1
-        matmul += passes * sum(2 * frames * matrix.inputs * matrix.outputs for matrix in matrices)
+        passes = back if flows else 1
+        for matrix in matrices:
+            matmul += (passes + redone(matrix) * flows) * 2 * frames * matrix.inputs * matrix.outputs
         attention += ((3.5 + again) if flows else 1) * 4 * frames * window * width
         pointwise += (1 + again / 3 if flows else 1 / 3) * frames * width
-    passes = (3 if moving else 2) + again
     for layer in range(shape.decoder_layers):
         for matrix in shape.decoder_projections(layer):
             seen = frames if matrix.name.endswith(("encoder_attn.k_proj", "encoder_attn.v_proj")) else positions
-            matmul += passes * 2 * seen * matrix.inputs * matrix.outputs
+            matmul += (back + redone(matrix)) * 2 * seen * matrix.inputs * matrix.outputs
         attention += (3.5 + again) * 4 * positions * (tokens + window) * width
         pointwise += (1 + again / 3) * (1.5 * positions + 0.2 * frames) * width
     for matrix in shape.lora_projections(sorted(adapted)) if adapted else ():
@@ -189,7 +198,7 @@ def step_work(workload: Workload) -> Work:
         dropout += seen * matrix.inputs * (1 + again) if workload.lora.dropout else 0.0
     stem = 2 * frames * 3 * (2 * shape.num_mel_bins * width + width * width)
     matmul += (3 if moving else 1) * stem
-    matmul += (3 if moving else 2) * 2 * workload.supervised * width * shape.vocab_size
+    matmul += back * 2 * workload.supervised * width * shape.vocab_size
     pointwise += 0.4 * frames * width + 0.2 * workload.supervised * shape.vocab_size
     if shape.dropout:
         dropout += (2 * shape.encoder_layers * frames + 3 * shape.decoder_layers * positions) * width * (1 + again)
@@ -199,7 +208,7 @@ def step_work(workload: Workload) -> Work:
 
 
 def measure_speed(workload: Workload, *, seconds: float = 0.15, clock: Callable[[], float] = time.perf_counter) -> Work:
-    """What the workload's device does per second, in its precision and at its widths; takes under a second.
+    """What the workload's device does per second, in its precision and at its widths; takes about a second.
 
     Args:
         workload: for device, precision, width, window.
@@ -207,15 +216,24 @@ def measure_speed(workload: Workload, *, seconds: float = 0.15, clock: Callable[
         clock: in seconds.
     """
     import torch
+
+    device = torch.device(workload.device)
+    # The next thing drawn is what it would have been.
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        return _measure_speed(workload, device, seconds, clock)
+
+
+def _measure_speed(workload: Workload, device: torch.device, seconds: float, clock: Callable[[], float]) -> Work:
+    import torch
     from torch.nn import functional
 
-    device, dtype = torch.device(workload.device), torch.bfloat16 if workload.bf16 else torch.float32
+    dtype = torch.bfloat16 if workload.bf16 else torch.float32
     width, window = workload.architecture.d_model, workload.architecture.frames(workload.window_seconds)
-    heads = (
-        workload.architecture.encoder_heads if device.type == "cuda" else min(workload.architecture.encoder_heads, 4)
-    )
-    rows = min(workload.rows, 8) if device.type == "cuda" else 1
-    tokens = workload.frames if device.type == "cuda" else max(64, min(workload.frames, 2**20 // width))
+    heads, head = workload.architecture.encoder_heads, width // workload.architecture.encoder_heads
+    # A GPU is only busy with the whole batch; a CPU is with a part of it, and would need long for the whole.
+    on_gpu = device.type != "cpu"
+    rows, used_heads = (min(workload.rows, 8), heads) if on_gpu else (1, min(heads, 4))
+    tokens = workload.frames if on_gpu else max(64, min(workload.frames, 2**20 // width))
 
     def tensor(*size: int, dtype: torch.dtype = dtype) -> torch.Tensor:
         return torch.randn(size, device=device, dtype=dtype, requires_grad=True)
@@ -231,7 +249,7 @@ def measure_speed(workload: Workload, *, seconds: float = 0.15, clock: Callable[
         return amount * calls / max(1e-9, clock() - start)
 
     x, weight = tensor(tokens, width).detach(), tensor(4 * width, width).detach()
-    q = tensor(rows, heads, window, width // workload.architecture.encoder_heads)
+    q = tensor(rows, used_heads, window, head)
     stream, inner = tensor(tokens, width, dtype=torch.float32), tensor(tokens, 4 * width)
     scale = torch.ones(width, device=device, requires_grad=True)
 
@@ -241,7 +259,7 @@ def measure_speed(workload: Workload, *, seconds: float = 0.15, clock: Callable[
 
     def layer() -> None:
         first = functional.layer_norm(stream, (width,), scale)
-        copies = [(first.to(dtype) * 0.5).view(tokens, -1, 2).transpose(0, 1).contiguous() for _ in range(3)]
+        copies = [(first.to(dtype) * 0.5).view(tokens, -1, head).transpose(0, 1).contiguous() for _ in range(3)]
         second = functional.layer_norm(stream + first, (width,), scale) + stream
         outputs = [second, *copies, functional.gelu(inner)]
         torch.autograd.grad(outputs, (stream, scale, inner), [output.detach() for output in outputs])
@@ -250,17 +268,16 @@ def measure_speed(workload: Workload, *, seconds: float = 0.15, clock: Callable[
         out = functional.dropout(stream, 0.05)
         torch.autograd.grad(out, stream, out.detach())
 
-    with torch.random.fork_rng(devices=[]):
-        return Work(
-            matmul=rate(8 * tokens * width * width, lambda: functional.linear(x, weight)),
-            attention=rate(3.5 * 4 * rows * window * window * heads * q.shape[-1], attend),
-            pointwise=rate(tokens * width, layer),
-            dropout=rate(tokens * width, drop),
-        )
+    return Work(
+        matmul=rate(8 * tokens * width * width, lambda: functional.linear(x, weight)),
+        attention=rate(3.5 * 4 * rows * window * window * used_heads * head, attend),
+        pointwise=rate(tokens * width, layer),
+        dropout=rate(tokens * width, drop),
+    )
 
 
-def _wait(device: object) -> None:
+def _wait(device: torch.device) -> None:
     import torch
 
-    if getattr(device, "type", "cpu") == "cuda":
+    if device.type == "cuda":
         torch.cuda.synchronize()

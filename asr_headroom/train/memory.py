@@ -26,6 +26,11 @@ _FLOAT = 4
 _SPECTRUM_FLOATS = 1600
 """Alive for each 10 ms while the spectrum is taken: 400 windowed samples, complex bins, their power, with copies."""
 
+_HEAP_SLACK = {"lora": 1.5, "full": 0.8, "scratch": 0.8}
+"""On a CPU, what glibc's allocator holds beyond the live tensors, per byte of what a step allocates and frees; half of
+it in bfloat16. Fitted to benchmarks/forecast.py: tensors of a few MB fall under its sliding threshold into one heap,
+whose holes are not given back; gradients fill some of them. With MALLOC_MMAP_THRESHOLD_=262144 it is nearly nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryForecast:
@@ -37,7 +42,7 @@ class MemoryForecast:
         optimizer: the two states of AdamW.
         activations: saved by the forward pass for the backward pass, without the logits.
         logits: of supervised positions: their log-probabilities and, on the way back, two gradients.
-        overhead: of the process itself, as handed in.
+        overhead: of the process itself, as handed in, and on a CPU what the allocator holds beyond the tensors.
         total: at the highest moment. The parts need not add up to it: gradients grow while activations shrink.
     """
 
@@ -67,6 +72,9 @@ def forecast_memory(workload: Workload, *, overhead: int = 0) -> MemoryForecast:
     held = weights + 2 * gradients + (gradients if workload.micro_batches > 1 else 0)
     held += int(workload.rows * workload.window_seconds * 16_000) * _FLOAT  # the waveforms
     log_probs = workload.supervised * shape.vocab_size * _FLOAT
+    if workload.device == "cpu":
+        churn = sum(stage.saved for stage in stages) + 2 * log_probs + max(stage.working for stage in stages[1:-1])
+        overhead += int(_HEAP_SLACK[workload.method] * churn / (2 if workload.bf16 else 1))
     return MemoryForecast(
         weights=weights,
         gradients=gradients,
