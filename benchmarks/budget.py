@@ -24,7 +24,8 @@ from asr_headroom.lab.speech import SpeechRecipe, write_corpus
 
 HEADER = (
     "| model | method | budget, s | took, s | off, s (%) | forecast, s (%) | step forecast / measured | "
-    "peak forecast / measured, MB | evaluation and guard | evaluated |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    "peak forecast / measured, MB | evaluation and guard | evaluated |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
 )
 
 

@@ -205,7 +205,7 @@ class SpeechCollator:
         self._audio_columns = (audio_key,) if audio_key else AUDIO_COLUMNS
         self._text_columns = (text_key,) if text_key else TEXT_COLUMNS
         self._needs_mask = bool(core.config.apply_spec_augment)
-        self._family = _without_weights(core, processor, window or ("fit" if is_fitted else "full"))
+        self.family = _without_weights(core, processor, window or ("fit" if is_fitted else "full"))
         features = cast(Any, processor).feature_extractor
         self._stft = {"n_fft": features.n_fft, "hop_length": features.hop_length}
         self._mel_filters = torch.from_numpy(np.asarray(features.mel_filters)).float()
@@ -228,7 +228,7 @@ class SpeechCollator:
             AudioError: audio cannot be decoded.
             ModelError: a multilingual model and no language, or one that it does not know.
         """
-        batch = self._family.collate([self._utterance(number, row) for number, row in enumerate(rows, start=1)])
+        batch = self.family.collate([self.utterance(number, row) for number, row in enumerate(rows, start=1)])
         waveforms = batch.inputs.pop("waveforms")
         features = {"input_features": log_mel(waveforms, self._mel_filters, **self._stft)}
         if self._needs_mask:
@@ -240,7 +240,8 @@ class SpeechCollator:
         heard = waveforms.flip(1).ne(0).cummax(1).values.flip(1)
         return heard[:, :: self._stft["hop_length"]].long()
 
-    def _utterance(self, number: int, row: Mapping[str, Any] | Utterance) -> Utterance:
+    def utterance(self, number: int, row: Mapping[str, Any] | Utterance) -> Utterance:
+        """One row as an utterance; ``number`` is for messages. Raises what :meth:`__call__` does about rows."""
         if isinstance(row, Utterance):
             return replace(row, language=self._language or row.language)
         where = f"row {number} of a batch"

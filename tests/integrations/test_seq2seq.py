@@ -444,8 +444,9 @@ def test_batch_one_accumulated_is_the_whole_batch_and_our_own_gradient(tmp_path)
             torch.testing.assert_close(parts[name], -parameter.grad, atol=1e-5, rtol=1e-3)
 
 
-def test_the_lines_of_the_page_train_and_evaluate(tmp_path, stored_rows):
+def test_the_lines_of_the_page_train_and_evaluate_and_guard(tmp_path, stored_rows, monkeypatch):
     """The page's code as it stands, in a trainer that generates while it evaluates and reads with workers."""
+    monkeypatch.chdir(tmp_path)
     family = tiny_whisper()
     heard = []
 
@@ -454,10 +455,12 @@ def test_the_lines_of_the_page_train_and_evaluate(tmp_path, stored_rows):
         heard.extend(family.processor.tokenizer.batch_decode(labels, skip_special_tokens=True))
         return {"rows": float(len(prediction.predictions))}
 
-    lines = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    lines, guard_lines = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     family.module.generation_config.language = "en"
     names = {
         "model": family.module,
+        "base": copy.deepcopy(family.module),
+        "adult_rows": stored_rows,
         "processor": family.processor,
         "train_rows": stored_rows,
         "dev_rows": stored_rows,
@@ -479,3 +482,7 @@ def test_the_lines_of_the_page_train_and_evaluate(tmp_path, stored_rows):
     assert np.isfinite(metrics["eval_loss"])
     assert sorted(heard[-4:]) == [" a", " abcde", " abcdefgh", " cab"]
     assert widths <= {100, 200}
+    exec(guard_lines, names)
+    assert names["outcome"].alpha == 0.0  # four utterances bear nothing out
+    saved = WhisperForConditionalGeneration.from_pretrained(tmp_path / "guarded")
+    assert torch.equal(saved.proj_out.weight, before)
