@@ -196,8 +196,9 @@ def step_work(workload: Workload) -> Work:
         matmul += 3 * 2 * seen * workload.lora.rank * (matrix.inputs + matrix.outputs)
         pointwise += 0.1 * seen * matrix.outputs
         dropout += seen * matrix.inputs * (1 + again) if workload.lora.dropout else 0.0
-    stem = 2 * frames * 3 * (2 * shape.num_mel_bins * width + width * width)
-    matmul += (3 if moving else 1) * stem
+    # The convolutions; nobody wants the gradient of the features, which are the input of the first.
+    matmul += (2 if moving else 1) * 2 * 2 * frames * 3 * shape.num_mel_bins * width
+    matmul += (3 if moving else 1) * 2 * frames * 3 * width * width
     matmul += back * 2 * workload.supervised * width * shape.vocab_size
     pointwise += 0.4 * frames * width + 0.2 * workload.supervised * shape.vocab_size
     if shape.dropout:
