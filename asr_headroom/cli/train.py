@@ -22,7 +22,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = config_from_arguments(arguments, TrainStageConfig)
     if arguments.dry_run:
-        return print_settings(config)
+        from asr_headroom.stages.forecast import forecast_training
+
+        print_settings(config)
+        print("\n".join(f"# {line}" for line in forecast_training(config).lines()))
+        return 0
     directory = train(config)
     print(directory)
     language = f" --language {config.language}" if config.language else ""

@@ -33,7 +33,7 @@ from asr_headroom.text.targets import TargetForm, write_target
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.guard import EvaluationSet, Measure, Role
 
-__all__ = ["TrainStageConfig", "train"]
+__all__ = ["TrainStageConfig", "budget_seconds", "train"]
 
 if TYPE_CHECKING:
     from asr_headroom.train.loop import TrainingOutcome
@@ -184,7 +184,7 @@ def _run(config: TrainStageConfig, setup: _Setup, ledger: Ledger, **options: Any
 
     with ledger.stage("load"):
         model = apply_method(options.pop("model", setup.model), config)
-    defaults = {"directory": Path(config.output), "budget_seconds": _budget_seconds(config)}
+    defaults = {"directory": Path(config.output), "budget_seconds": budget_seconds(config)}
     return Training(
         model,
         setup.train_data,
@@ -201,7 +201,7 @@ def _run(config: TrainStageConfig, setup: _Setup, ledger: Ledger, **options: Any
 
 def _run_rates(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> TrainingOutcome:
     """A run for each learning rate, in equal parts of the budget; the best on dev goes to the guard."""
-    root, budget = Path(config.output), _budget_seconds(config)
+    root, budget = Path(config.output), budget_seconds(config)
     _refuse_other_rates(root, config)
     share = None if budget is None else _RATES_SHARE * budget / len(config.learning_rates)
     outcomes: dict[float, TrainingOutcome] = {}
@@ -346,7 +346,8 @@ def _train_config(config: TrainStageConfig) -> TrainConfig:
     return TrainConfig(**{spec.name: getattr(config, spec.name) for spec in fields(TrainConfig)})
 
 
-def _budget_seconds(config: TrainStageConfig) -> float | None:
+def budget_seconds(config: TrainStageConfig) -> float | None:
+    """Wall-clock seconds of the budget; gpu-hours are shared by the processes of a distributed run."""
     if config.budget is None:
         return None
     if "gpu-" not in config.budget:

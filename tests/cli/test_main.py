@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from asr_headroom.cli.main import VERBS, main
+from asr_headroom.testing.synthetic import tone_utterance
 
 
 def test_help_lists_every_verb(capsys):
@@ -70,10 +73,32 @@ def test_version(capsys):
 
 
 def test_dry_run_prints_every_setting(capsys):
-    assert main(["train", "--model", "x", "--train", "y", "--dev", "z", "--set", "lora.rank=8", "--dry-run"]) == 0
+    assert main(["bench", "--models", "x", "--data", "y", "--set", "batch_size=8", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "batch_size: 8" in text
+    assert "beam_size: 1" in text
+
+
+def test_dry_run_of_train_forecasts_without_a_weight(capsys, tmp_path):
+    (tmp_path / "tone.wav").write_bytes(tone_utterance("abcdefgh").audio)
+    rows = [{"id": str(i), "audio": "tone.wav", "text": "abcdefgh", "duration": 2.0} for i in range(100)]
+    rows.append({"id": "long", "audio": "tone.wav", "text": "a", "duration": 31.0})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["train", "--model", "openai/whisper-tiny", "--train", str(tmp_path / "m.jsonl"), "--dev", "z"]
+    words += ["--language", "en", "--num-train-epochs", "2", "--set", "lora.rank=8", "--dry-run"]
+    assert main(words) == 0
     text = capsys.readouterr().out
     assert "rank: 8" in text
-    assert "seed: 42" in text
+    # 4 encoder and 4 decoder layers, 4 and 8 square projections of width 384 each, rank 8 on both sides.
+    assert f"# model: 37,760,640 parameters, {(4 * 4 + 4 * 8) * 2 * 8 * 384:,} of them trained" in text
+    assert "# data: 100 utterances, 3.3 min of audio, 1 too long for the model" in text
+    assert "# steps: 14 of 16 utterances (2.00 epochs)" in text
+    assert "# memory: about" in text
+
+
+def test_dry_run_of_train_says_what_it_cannot_know(capsys, tmp_path):
+    assert main(["train", "--model", "somebody/unknown", "--train", "y", "--dev", "z", "--dry-run"]) == 1
+    assert "somebody/unknown" in capsys.readouterr().err
 
 
 def test_interruption_says_how_to_go_on(capsys, monkeypatch):
