@@ -172,17 +172,24 @@ class Training:
         """
         self._record = self._open_record()
         record = self._record.values
-        if record.get("status") == "complete" and self._model_directory.is_dir():
+        if record.get("status") == "complete" and self._model_directory.is_dir() and not self._has_more_budget():
             return self._stored_outcome()
         for name, minutes in record["minutes"].items():
             self._ledger.seconds[name] = self._ledger.seconds.get(name, 0.0) + minutes * 60
         self._budget = Budget(self._budget_seconds, used=sum(self._ledger.seconds.values()), clock=self._clock)
         with StopRequests() as self._stop:
-            if record.get("status") != "trained":
+            if record.get("status") != "trained" or self._has_more_budget():
                 self._train()
             if self._wants_delivery:
                 self._deliver()
         return self._stored_outcome()
+
+    def _has_more_budget(self) -> bool:
+        """The plan was cut short by a budget that has been raised since: it is gone on with."""
+        record = self._record.values
+        if record.get("reason") != "budget" or not self._record.budget_changed:
+            return False
+        return self._budget_seconds is None or self._budget_seconds > 60 * sum(record["minutes"].values())
 
     def _train(self) -> None:
         with self._ledger.stage("setup"):
@@ -204,6 +211,7 @@ class Training:
     def _deliver(self) -> None:
         """Lets the guard choose, and writes what it chose."""
         best = self._record.values["best"]
+        self.model.module.to(self._accelerator.device)
         outcome: GuardOutcome | None = None
         if self._guard_sets:
             with self._ledger.stage("guard"):

@@ -26,6 +26,10 @@ class RunRecord:
         fresh: further entries of a run that begins.
         writes: False on processes that only read.
 
+    Attributes:
+        values: the entries.
+        budget_changed: the run is resumed with another budget than it was last given.
+
     Raises:
         TrainingError: the directory holds another run, its record is damaged, or it cannot be written.
     """
@@ -39,9 +43,12 @@ class RunRecord:
         writes: bool = True,
     ) -> None:
         self._path, self._writes = directory / "train.json", writes
+        self.budget_changed = False
         if self._path.exists():
             self.values = self._read()
             self._refuse_another(identity)
+            budgets = [side["config"].get("budget") for side in (self.values, identity) if "config" in side]
+            self.budget_changed = len(set(budgets)) > 1
             self.values |= identity
             return
         try:

@@ -340,6 +340,24 @@ def test_running_a_run_again_that_spent_its_budget_takes_no_further_step(tmp_pat
     assert on_budget(tmp_path, 120.0).run() == first
 
 
+def test_a_raised_budget_goes_on_with_the_frozen_plan(tmp_path):
+    """And only a raised one: the same run with the same budget is done."""
+    configs = [short(max_steps=None, num_train_epochs=1000.0, eval_steps=None, budget=b) for b in ("120s", "300s")]
+
+    def resumed(config, seconds):
+        model = tiny_whisper(window="full")
+        clock = CountedSeconds(model)
+        return start(tmp_path, config, budget_seconds=seconds, clock=clock, measure=clock.measure, model=model)
+
+    first = slower_than_forecast(resumed(configs[0], 120.0)).run()
+    assert first.reason == "budget"
+    assert resumed(configs[0], 120.0).run() == first
+    second = resumed(configs[1], 300.0).run()
+    assert second.plan == first.plan
+    assert second.reason == "done"
+    assert second.stopped_at == second.plan.total_steps > first.stopped_at
+
+
 @pytest.mark.parametrize("moment", ["history", "checkpoint"])
 def test_killed_while_it_saves_the_history_stays_whole(tmp_path, moment):
     start(tmp_path / "whole", short()).run()
