@@ -37,8 +37,8 @@ from asr_headroom.train.config import GuardConfig
 
 LANGUAGES, METHODS = ("fr", "zh"), ("lora", "full")
 RATES = {"lora": (1e-3, 2e-3, 4e-3), "full": (2.5e-4, 5e-4, 1e-3)}
-TEST, DEV, TRAIN, STEPS = 600, 200, 800, 150
-GUARD = GuardConfig(utterances=200)
+TEST, DEV, TRAIN, STEPS = 600, 600, 800, 150
+GUARD = GuardConfig(utterances=600)
 
 
 @dataclass
@@ -64,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/guard"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--speech-seed", type=int, default=0, help="of the dev and test speech")
     parser.add_argument("--languages", nargs="+", default=LANGUAGES)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--table", action="store_true", help="print the tables (all runs must be there)")
@@ -71,7 +72,9 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     root = arguments.output
     speech = {
-        (language, split): corpus(root, language, split, 0) for language in LANGUAGES for split in ("dev", "test")
+        (language, split): corpus(root, language, split, arguments.speech_seed)
+        for language in LANGUAGES
+        for split in ("dev", "test")
     }
     results = measure([str(base_path())], "base", speech, root)
     runs = []

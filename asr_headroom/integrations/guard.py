@@ -6,7 +6,7 @@
         dev=dev_rows, others={"adults": adult_rows})
     trainer.save_model("guarded")
 
-Afterwards the model stands where the guard put it: at the fine-tuned weights, between them and the base, or at the base.
+Afterwards the model stands where the guard put it: at the fine-tuned weights, at the base, or between them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _line(model: nn.Module, base: str | nn.Module) -> WeightLine:
     loaded = load_pretrained(WhisperForConditionalGeneration.from_pretrained, base, weights=True, dtype=dtype)
     shapes = {name: tensor.shape for name, tensor in loaded.state_dict().items()}
     if shapes != {name: tensor.shape for name, tensor in tuned.items()}:
-        raise ModelError(f"the base '{base}' and the trained model do not have the same weights; give what it came from")
+        raise ModelError(
+            f"the base '{base}' and the trained model do not have the same weights; give what it came from"
+        )
     return WeightLine(model, loaded.state_dict(), tuned)
 
 

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,7 @@ from asr_headroom.data.nonspeech import nonspeech_utterances
 from asr_headroom.errors import ConfigError, DataError, ModelError, TrainingError
 from asr_headroom.evaluate.transcribe import count_utterances, refuse_long_utterances
 from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.metrics.significance import Clustering, compare_rates
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.models.registry import load_model
@@ -215,7 +216,7 @@ def _run_rates(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> Train
                 shared["model"] = _load_model(config)
         trial = {"budget_seconds": share, "guard_budget_seconds": budget, "deliver": False}
         outcomes[rate] = _run(own, setup, ledger, **shared, **trial)
-    best = min(outcomes, key=lambda rate: (outcomes[rate].best_dev, rate))
+    best = _choose_rate(outcomes)
     tried = {
         f"{rate:g}": {"dev_error_rate": o.best_dev[0], "dev_loss": o.best_dev[1], "best_step": o.best_step}
         for rate, o in outcomes.items()
@@ -235,6 +236,21 @@ def _run_rates(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> Train
         budget_seconds=None if budget is None else budget - 60 * elsewhere,
         minutes_elsewhere={"other learning rates": round(elsewhere, 4)},
     )
+
+
+def _choose_rate(outcomes: Mapping[float, TrainingOutcome]) -> float:
+    """The lowest rate within one standard error of the best on dev, paired: a lower one moves the model less.
+
+    The one-standard-error rule (Breiman et al., 1984, section 3.4.3).
+    """
+    best = min(outcomes, key=lambda rate: (outcomes[rate].best_dev, rate))
+    errors, lengths = np.array(outcomes[best].best_counts, dtype=np.float64).T
+    each = Clustering(labels=np.arange(len(errors)), by="utterance", population="new utterances")
+    for rate in sorted(outcomes):
+        compared = compare_rates(errors, np.array(outcomes[rate].best_counts)[:, 0], lengths, each)
+        if compared.difference <= compared.standard_error:
+            return rate
+    return best
 
 
 def _refuse_other_rates(root: Path, config: TrainStageConfig) -> None:

@@ -25,8 +25,8 @@ class GuardConfig:
     enabled: bool = True
     """Off delivers the best step as it is."""
 
-    points: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    """Points tried on the line from the base (0) to the fine-tuned weights (1)."""
+    points: int = 4
+    """Points measured on the line from the base to the fine-tuned weights, the fine-tuned end included."""
 
     utterances: int = 200
     """Of dev and of each guard set, at most; fewer where the budget asks for it."""
@@ -36,8 +36,8 @@ class GuardConfig:
 
     def __post_init__(self) -> None:
         problems = []
-        if not self.points or not all(0 < point <= 1 for point in self.points) or 1.0 not in self.points:
-            problems.append(f"guard.points is {list(self.points)}; give numbers above 0 and up to 1, with 1 among them")
+        if self.points < 1:
+            problems.append(f"guard.points is {self.points}; it must be at least 1, the fine-tuned end")
         if self.utterances < 1:
             problems.append(f"guard.utterances is {self.utterances}; it must be at least 1")
         if not 0 <= self.margin < math.inf:
@@ -57,7 +57,8 @@ class TrainConfig:
     """Peak rate of AdamW; the default depends on the method (lora 1e-4, full 1e-5, scratch 5e-4)."""
 
     learning_rates: tuple[float, ...] = ()
-    """Peak rates to try one after the other, each for all steps; the best on dev goes on. A budget is shared."""
+    """Peak rates to try one after the other, each for all steps. Of those within one standard error of the
+    best on dev the lowest goes on. A budget is shared."""
 
     num_train_epochs: float = 1.0
     """Passes over the training data; the ceiling when a budget is given."""

@@ -40,6 +40,7 @@ __all__ = [
     "Role",
     "choose_point",
     "describe_base",
+    "next_point",
     "run_guard",
 ]
 
@@ -50,6 +51,8 @@ Role = Literal["target", "guard", "nonspeech"]
 _LEVEL = 0.05
 _KEPT_SHARE = 0.9
 """Of the best point's gain on dev that a milder point must keep."""
+_FINEST = 1 / 8
+"""Points nearer to each other than this are not told apart."""
 
 
 class Line(Protocol):
@@ -111,31 +114,35 @@ class MeasuredSet:
 
     Args:
         eval_set: what was transcribed.
-        counts: of each utterance, by point; point 0.0 is the base and must be there.
+        counts: of each utterance, by point; point 0.0 is the base.
     """
 
-    def __init__(self, eval_set: EvaluationSet, counts: Mapping[float, Sequence[ErrorCounts]]) -> None:
+    def __init__(self, eval_set: EvaluationSet, counts: Mapping[float, Sequence[ErrorCounts]] | None = None) -> None:
         self.eval_set = eval_set
         self.role = eval_set.role
-        self._counts = counts
-        self._compared: dict[tuple[float, float], Comparison] = {}
+        self._counts = dict(counts or {})
+        self._compared: dict[float, Comparison] = {}
+
+    def add(self, point: float, counts: Sequence[ErrorCounts]) -> None:
+        """The counts at one more point."""
+        self._counts[point] = counts
 
     def rate(self, point: float) -> float:
         """Errors per reference unit, or hallucinated units per minute."""
         counts = self._counts[point]
         return float(self.eval_set.events(counts).sum() / self.eval_set.exposure(counts).sum())
 
-    def compare(self, point: float, with_: float = 0.0) -> Comparison:
-        """The point against the base, or against another point; paired and clustered."""
-        if (point, with_) not in self._compared:
-            base, system = self._counts[with_], self._counts[point]
-            self._compared[point, with_] = compare_rates(
+    def compare(self, point: float) -> Comparison:
+        """The point against the base; paired and clustered."""
+        if point not in self._compared:
+            base, system = self._counts[0.0], self._counts[point]
+            self._compared[point] = compare_rates(
                 self.eval_set.events(base),
                 self.eval_set.events(system),
                 self.eval_set.exposure(base),
                 self.eval_set.clustering,
             )
-        return self._compared[point, with_]
+        return self._compared[point]
 
 
 @dataclass(frozen=True)
@@ -156,51 +163,95 @@ class GuardOutcome:
 def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: float = 0.0) -> tuple[float, str]:
     """The point to deliver, and why.
 
-    1. A point is *fit* when it beats the base on dev (paired, p below 5 % divided by the number of points, as the best
-       of several points is better than any by chance) and harms no guard set beyond noise and ``margin`` (its 95 %
-       interval lies above).
+    1. A point is *fit* when it beats the base on dev and harms no guard set beyond noise and ``margin``. Both are
+       paired comparisons at the 5 % level, divided by the number of points, and for harm also by the number of guard
+       sets: the best of several points is better, and the worst worse, than any by chance.
     2. No fit point: the base, 0.0.
-    3. Of the fit points, those as good as the best of them are *as good*: within one standard error of the paired
-       difference to it, and with at least nine tenths of its gain.
-    4. Of those, the one that harms the guard sets least; without guard sets, the one nearest the base.
+    3. Of the fit points that keep nine tenths of the best point's gain on dev, the one nearest the base, as harm grows
+       along the line.
+    4. Where none keeps that much, the fit point with the largest gain.
 
     Args:
         points: measured points above 0.
         sets: the target first.
         margin: points of error rate (per cent) that a guard set may lose.
     """
-    target, others = sets[0], sets[1:]
-    gains = {point: target.compare(point) for point in points}
-    better = [point for point in points if _beats_base(gains[point], len(points))]
-    if not better:
-        best = min(points, key=lambda point: gains[point].difference)
-        return 0.0, f"no point beats the base on dev beyond noise (the best: {_change(gains[best])})"
-    harms = {point: _harms(point, others, margin) for point in better}
-    fit = [point for point in better if not harms[point]]
-    if not fit:
-        best = min(better, key=lambda point: gains[point].difference)
-        return 0.0, f"the gain on dev ({_change(gains[best])}) is paid for elsewhere: {harms[best][0]}"
-    best = min(fit, key=lambda point: (gains[point].difference, point))
-    as_good = [point for point in fit if point == best or _as_good(target, point, best, gains)]
-    guards = [s for s in others if s.role == "guard"]
-    chosen = min(as_good, key=lambda point: (sum(s.compare(point).difference for s in guards), point))
-    reason = f"beats the base on dev ({_change(gains[chosen])})"
-    if others:
-        reason += f" and harms none of {len(others)} guard sets beyond noise"
-    stronger = [point for point in better if point > chosen]
-    if any(harms[point] for point in stronger):
-        worst = next(point for point in reversed(stronger) if harms[point])
-        reason += f"; at {worst:g} {harms[worst][0]}"
-    elif stronger:
-        reason += f"; as good on dev as {best:g}" if chosen != best else "; better on dev than the points beyond"
+    judged = _Judgement(points, sets, margin)
+    if not judged.better:
+        best = min(points, key=lambda point: judged.gains[point].difference)
+        return 0.0, f"no point beats the base on dev beyond noise (the best: {_change(judged.gains[best])})"
+    if not judged.fit:
+        return 0.0, f"the gain on dev ({_change(judged.gains[judged.best])}) is paid for elsewhere: {judged.price()}"
+    chosen = judged.chosen()
+    reason = f"beats the base on dev ({_change(judged.gains[chosen])})"
+    if len(sets) > 1:
+        reason += f" and harms none of {len(sets) - 1} guard sets beyond noise"
+    harmful = [point for point in judged.better if point > chosen and judged.harms[point]]
+    if harmful:
+        reason += f"; at {max(harmful):g} {judged.harms[max(harmful)][0]}"
+    elif chosen < max(points):
+        kept = judged.gains[chosen].difference / judged.gains[judged.best].difference
+        reason += f"; keeps {kept:.0%} of the gain of {judged.best:g}"
     return chosen, reason
+
+
+class _Judgement:
+    """What the rule sees at each point."""
+
+    def __init__(self, points: Sequence[float], sets: Sequence[MeasuredSet], margin: float) -> None:
+        target, others = sets[0], sets[1:]
+        self.gains = {point: target.compare(point) for point in points}
+        self.better = [
+            point
+            for point, gain in self.gains.items()
+            if gain.verdict == "better" and gain.p_value < _LEVEL / len(points)
+        ]
+        level = _LEVEL / (len(points) * max(1, len(others)))
+        self.harms = {point: _harms(point, others, margin, level) for point in points}
+        self.fit = [point for point in self.better if not self.harms[point]]
+        self.best = min(points, key=lambda point: (self.gains[point].difference, point))
+
+    def keeps(self, point: float) -> bool:
+        """It has nine tenths of the best point's gain."""
+        return self.gains[point].difference <= _KEPT_SHARE * self.gains[self.best].difference
+
+    def chosen(self) -> float:
+        """The fit point to deliver."""
+        keeping = [point for point in self.fit if self.keeps(point)]
+        return min(keeping) if keeping else min(self.fit, key=lambda point: self.gains[point].difference)
+
+    def price(self) -> str:
+        """What the gain costs, in words."""
+        return next(self.harms[point][0] for point in sorted(self.better) if self.harms[point])
+
+
+def next_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: float = 0.0) -> float | None:
+    """Where measuring once more could change the choice; None where it could not any more.
+
+    Gain and harm both grow along the line, so the point wanted is found by halving: towards the base from a point that
+    would be delivered as it is, away from it where the choice gave up gain for lack of a harmless point that keeps it.
+
+    Args:
+        points: measured points above 0; 1 is among them.
+        sets: the target first.
+        margin: see :func:`choose_point`.
+    """
+    judged = _Judgement(points, sets, margin)
+    known = [0.0, *sorted(points)]
+    if not judged.fit:
+        low, high = 0.0, known[1]  # only milder points are left to try
+    else:
+        chosen = judged.chosen()
+        place = known.index(chosen)
+        low, high = (known[place - 1], chosen) if judged.keeps(chosen) else (chosen, known[place + 1])
+    return (low + high) / 2 if high - low > _FINEST else None
 
 
 def run_guard(
     model: Recognizer,
     line: Line,
     sets: Sequence[EvaluationSet],
-    points: Sequence[float],
+    points: int,
     measure: Measure,
     record: GuardRecord,
     *,
@@ -214,31 +265,35 @@ def run_guard(
         model: what the line moves and ``measure`` transcribes with.
         line: from base to fine-tuned.
         sets: the target first.
-        points: to try; 1 is always measured, others as long as they fit.
+        points: to measure at most, besides the base; the fine-tuned end always, others as long as they fit.
         measure: transcribes and counts.
         record: what was measured before a kill is not measured again.
         margin: see :func:`choose_point`.
         fits: whether the budget holds another point of so many seconds.
         clock: seconds.
     """
-    # The whole step first, then the middle: what is left out when time runs out matters least.
-    order = [0.0, *sorted(points, key=lambda point: (point != 1.0, abs(point - 0.5), -point))]
+    counted = [MeasuredSet(eval_set) for eval_set in sets]
     measured: list[float] = []
     longest = 0.0
-    for point in order:
-        if not record.holds(point, sets):
-            if point not in (0.0, 1.0) and not fits(longest):
-                logger.info("guard: point %g is left out, the budget does not hold it", point)
-                continue
+    upcoming: float | None = 0.0
+    while upcoming is not None:
+        if not record.holds(upcoming, sets):
+            if measured[1:] and not fits(longest):
+                logger.info("guard: point %g is left out, the budget does not hold it", upcoming)
+                break
             start = clock()
-            line.move(point)
+            line.move(upcoming)
             for eval_set in sets:
-                record.measure(model, point, eval_set, measure)
+                record.measure(model, upcoming, eval_set, measure)
             longest = max(longest, clock() - start)
-        measured.append(point)
-    counted = [MeasuredSet(s, {point: record.counts(point, s) for point in measured}) for s in sets]
-    tried = sorted(point for point in measured if point)
-    alpha, reason = choose_point(tried, counted, margin=margin)
+        measured.append(upcoming)
+        for measured_set in counted:
+            measured_set.add(upcoming, record.counts(upcoming, measured_set.eval_set))
+        tried = measured[1:]
+        if len(tried) == points:
+            break
+        upcoming = next_point(tried, counted, margin=margin) if tried else 1.0
+    alpha, reason = choose_point(sorted(tried), counted, margin=margin)
     line.move(alpha)
     return GuardOutcome(alpha, reason, {"alpha": alpha, "reason": reason} | describe(sorted(measured), counted))
 
@@ -307,25 +362,16 @@ def _key(eval_set: EvaluationSet) -> str:
     return f"{eval_set.name} {fingerprint([ids, eval_set.normalizer.hash])}"
 
 
-def _beats_base(comparison: Comparison, num_points: int) -> bool:
-    return comparison.verdict == "better" and comparison.p_value < _LEVEL / num_points
-
-
-def _harms(point: float, sets: Sequence[MeasuredSet], margin: float) -> list[str]:
+def _harms(point: float, sets: Sequence[MeasuredSet], margin: float, level: float) -> list[str]:
     """The sets on which the point is worse than the base beyond noise and margin, in words."""
     found = []
     for measured in sets:
         comparison = measured.compare(point)
         tolerated = margin / 100 if measured.role == "guard" else 0.0
-        if comparison.verdict == "worse" and comparison.interval.low > tolerated:
+        is_worse = comparison.verdict == "worse" and comparison.p_value < level
+        if is_worse and comparison.interval.low > tolerated:
             found.append(f"{measured.eval_set.name} gets worse by {_amount(comparison, measured)}")
     return found
-
-
-def _as_good(target: MeasuredSet, point: float, best: float, gains: Mapping[float, Comparison]) -> bool:
-    to_best = target.compare(point, with_=best)
-    within_noise = to_best.difference <= to_best.standard_error
-    return within_noise and gains[point].difference <= _KEPT_SHARE * gains[best].difference
 
 
 def _describe_set(points: Sequence[float], measured: MeasuredSet) -> dict[str, Any]:

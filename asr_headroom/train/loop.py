@@ -69,6 +69,7 @@ class TrainingOutcome:
         model_directory: what is delivered; None when delivery was not asked for.
         best_step: 0 when no step beat the starting point on dev.
         best_dev: error rate and loss on dev at that step.
+        best_counts: errors and reference units of each dev utterance at that step.
         alpha: delivered point between base (0) and best step (1).
         delivered_because: the guard's reason.
         plan: what was planned.
@@ -80,6 +81,7 @@ class TrainingOutcome:
     model_directory: Path | None
     best_step: int
     best_dev: tuple[float, float]
+    best_counts: Sequence[tuple[int, int]]
     alpha: float
     delivered_because: str
     plan: Plan
@@ -233,6 +235,7 @@ class Training:
             model_directory=self._model_directory if record["status"] == "complete" else None,
             best_step=record["best"]["step"],
             best_dev=(record["best"]["dev_error_rate"], record["best"]["dev_loss"]),
+            best_counts=[(errors, length) for errors, length in record["best"]["dev_counts"]],
             alpha=record.get("alpha", 1.0),
             delivered_because=record.get("delivered_because", ""),
             plan=Plan(**record["plan"]),
@@ -313,7 +316,8 @@ class Training:
 
     def _evaluate_and_save(self, step: int, best: dict[str, Any]) -> dict[str, Any]:
         with self._ledger.stage("evaluate"):
-            total = ErrorCounts.total(self._measure(self.model, self._dev.first(self._sizes.eval_utterances)))
+            counts = self._measure(self.model, self._dev.first(self._sizes.eval_utterances))
+            total = ErrorCounts.total(counts)
             dev_loss = self._dev_loss()
         row = {
             "step": step,
@@ -325,6 +329,7 @@ class Training:
         self._history.append(row)
         if (row["dev_error_rate"], row["dev_loss"]) < (best["dev_error_rate"], best["dev_loss"]):
             best = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
+            best["dev_counts"] = [(count.errors, count.reference_length) for count in counts]
         marker = "  best so far" if best["step"] == step else ""
         self._say(
             "step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * total.error_rate, marker
@@ -433,7 +438,7 @@ class Training:
         """How many dev and guard utterances are affordable; under a budget, after timing a few of them."""
         stored = self._record.values.get("sizes")
         if stored:
-            return Sizes(**stored | {"guard_points": tuple(stored["guard_points"])})
+            return Sizes(**stored)
         seconds = 0.0
         if self._budget_seconds is not None:
             with self._ledger.stage("probe"):
@@ -442,7 +447,8 @@ class Training:
                 seconds = (self._clock() - start) / len(few.utterances)
         sizes = evaluation_sizes(
             self.config,
-            guard_sets=len(self._guard_sets),
+            guard_sets=sum(eval_set.role != "nonspeech" for eval_set in self._guard_sets),
+            nonspeech=sum(len(s.utterances) for s in self._guard_sets if s.role == "nonspeech"),
             seconds_per_utterance=self._agreed(seconds),
             budget_seconds=self._budget_seconds,
             guard_budget_seconds=self._guard_budget_seconds,
@@ -483,7 +489,7 @@ class Training:
             budget_seconds=self._budget_seconds,
             step_seconds=step_seconds,
             eval_seconds=spent.get("evaluate", 0.0) + spent.get("save", 0.0),
-            guard_seconds=guarded * len(self._sizes.guard_points),
+            guard_seconds=guarded * self._sizes.guard_points,
             guard_spent=guarded,
             spent_seconds=sum(spent.values()),
             peak_memory=peak_memory_now(self._accelerator.device.type),

@@ -17,8 +17,11 @@ __all__ = ["Plan", "Sizes", "evaluation_sizes", "make_plan"]
 
 _EVALUATION_SHARE = 0.25
 """Share of a budget that evaluations on dev and the guard may take together, at most."""
-_GUARD_SHARE = 0.125
+_GUARD_SHARE = 0.15
 """Share of a budget that the guard may take, at most."""
+_BOLDNESS = 1.05
+"""Steps are laid out for a machine this much faster than the probe: where it is not, the clock ends the run with the
+learning rate nearly at 0, and where it is, the time is used."""
 _MAX_EVALUATIONS = 10
 _MIN_EVALUATIONS = 3
 _MIN_UTTERANCES = 20
@@ -69,48 +72,46 @@ class Sizes:
     Attributes:
         eval_utterances: of dev, at each evaluation.
         guard_utterances: of dev and of each guard set, at each point of the guard.
-        guard_points: the guard measures, besides the base.
+        guard_points: points that the guard measures, besides the base.
     """
 
     eval_utterances: int
     guard_utterances: int
-    guard_points: tuple[float, ...]
+    guard_points: int
 
 
 def evaluation_sizes(
     config: TrainConfig,
     *,
     guard_sets: int,
+    nonspeech: int = 0,
     seconds_per_utterance: float = 0.0,
     budget_seconds: float | None = None,
     guard_budget_seconds: float | None = None,
 ) -> Sizes:
     """What the config asks for, cut down to the shares of a budget.
 
-    Half of the evaluations' quarter pays for at least three evaluations, half for the guard. The guard gives up
-    utterances first; where even 20 of each set are too many, it measures only the fine-tuned end of the line.
+    A part of the evaluations' quarter pays for at least three evaluations, the rest for the guard. The guard gives up
+    utterances first; where even 20 of each set are too many, points.
 
     Args:
         config: what is wanted.
-        guard_sets: sets the guard compares on, dev included; 0 without a guard.
+        guard_sets: sets the guard compares on, dev included, silence and noise not; 0 without a guard.
+        nonspeech: clips of silence and noise.
         seconds_per_utterance: measured.
         budget_seconds: of the run; None is no limit.
         guard_budget_seconds: what the guard's share is taken of; the same unless the run is one of several.
     """
     wanted = config.guard.utterances
     if budget_seconds is None:
-        return Sizes(
-            eval_utterances=config.eval_utterances, guard_utterances=wanted, guard_points=tuple(config.guard.points)
-        )
+        return Sizes(eval_utterances=config.eval_utterances, guard_utterances=wanted, guard_points=config.guard.points)
     seconds = max(seconds_per_utterance, 1e-9)
     affordable = int((_EVALUATION_SHARE - _GUARD_SHARE) * budget_seconds / (_MIN_EVALUATIONS * seconds))
-    guarded = min(wanted, _MIN_UTTERANCES)
-    points: tuple[float, ...] = (1.0,)
-    for tried in (tuple(config.guard.points), (1.0,)):
+    guarded, points = min(wanted, _MIN_UTTERANCES), 1
+    for tried in range(config.guard.points, 0, -1):
         # The base is measured as well.
-        fitting = int(
-            _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / (seconds * max(guard_sets, 1) * (len(tried) + 1))
-        )
+        utterances = _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / (seconds * (tried + 1))
+        fitting = int((utterances - nonspeech) / max(guard_sets, 1))
         if fitting >= guarded:
             guarded, points = min(wanted, fitting), tried
             break
@@ -162,7 +163,8 @@ def make_plan(
         if budget_seconds:
             share -= eval_seconds  # the base was evaluated already
         evaluations = min(_MAX_EVALUATIONS, max(1, int(share / max(eval_seconds, 1e-9))))
-        affordable = int((usable - evaluations * eval_seconds) / step_seconds)
+        seconds = usable - evaluations * eval_seconds
+        affordable = int(_BOLDNESS * seconds / step_seconds) if seconds >= step_seconds else 0
         if affordable < 1:
             raise TrainingError(
                 f"{max(0.0, seconds_left):.0f} s of the budget are left, but one step takes {step_seconds:.1f} s, "

@@ -68,7 +68,7 @@ def test_nothing_bought_leaves_the_base(tmp_path):
     fit_windows(tuned.module)
     collator = SpeechCollator(tuned.processor, tuned.module, language="en")
     outcome = guard_model(
-        tuned.module, base=base.module, collator=collator, dev=iter(ROWS), config=GuardConfig(points=(1.0,))
+        tuned.module, base=base.module, collator=collator, dev=iter(ROWS), config=GuardConfig(points=1)
     )
     assert outcome.alpha == 0.0
     assert outcome.reason.startswith("no point beats the base")

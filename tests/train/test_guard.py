@@ -17,6 +17,7 @@ from asr_headroom.train.guard import (
     MeasuredSet,
     choose_point,
     describe_base,
+    next_point,
     run_guard,
 )
 
@@ -92,16 +93,43 @@ def test_the_margin_tolerates_damage():
     assert choose_point(POINTS, sets, margin=5.0)[0] == 0.0
 
 
-def test_of_points_as_good_the_one_that_harms_least_wins():
-    target = {0.0: 0.5, 0.25: 0.3, 0.5: 0.2, 0.75: 0.101, 1.0: 0.1}  # 0.75 and 1 differ by less than noise
-    harm = {0.0: 0.10, 0.25: 0.10, 0.5: 0.10, 0.75: 0.10, 1.0: 0.115}
+def test_of_the_points_that_keep_the_gain_the_mildest_is_delivered():
+    target = {0.0: 0.5, 0.25: 0.3, 0.5: 0.2, 0.75: 0.11, 1.0: 0.1}
+    alpha, reason = choose_point(POINTS, [measured(target), measured(line(0.1, 0.1), "guard")])
+    assert alpha == 0.75
+    assert reason.endswith("% of the gain of 1")
+
+
+def test_a_point_that_loses_more_than_a_tenth_of_the_gain_needs_a_reason():
+    target = {0.0: 0.5, 0.25: 0.4, 0.5: 0.3, 0.75: 0.2, 1.0: 0.1}
+    assert choose_point(POINTS, [measured(target)])[0] == 1.0
+    harm = {0.0: 0.1, 0.25: 0.1, 0.5: 0.1, 0.75: 0.1, 1.0: 0.4}
     assert choose_point(POINTS, [measured(target), measured(harm, "guard")])[0] == 0.75
 
 
-def test_a_point_that_loses_a_tenth_of_the_gain_is_not_as_good():
-    few = {p: counts(r, 12) for p, r in {0.0: 0.9, 0.25: 0.9, 0.5: 0.9, 0.75: 0.35, 1.0: 0.2}.items()}
-    alpha, _ = choose_point(POINTS, [MeasuredSet(eval_set(count=12), few)])
-    assert alpha == 1.0
+@pytest.mark.parametrize(
+    ("points", "harmful_from", "expected"),
+    [
+        ((1.0,), 2.0, None),  # nearly nothing below it is lost half way
+        ((1.0,), 0.9, 0.5),
+        ((1.0, 0.5), 0.9, 0.75),
+        ((1.0, 0.5, 0.75), 0.9, 0.875),
+        ((1.0, 0.5, 0.75, 0.875), 0.9, None),
+        ((1.0, 0.5), 0.4, 0.25),
+        ((1.0, 0.5, 0.25), 0.4, 0.375),
+        ((1.0, 0.5, 0.25), 0.1, 0.125),
+        ((1.0, 0.5, 0.25, 0.125), 0.1, None),
+    ],
+)
+def test_the_next_point_is_where_the_choice_could_still_change(points, harmful_from, expected):
+    """A gain that grows evenly, and harm from one point on."""
+    every = {0.0, *points, 0.5}
+    target = {p: 0.8 - 0.7 * p for p in every}
+    harm = {p: 0.4 if p > harmful_from else 0.1 for p in every}
+    if expected is None and points == (1.0,):
+        target[1.0] = 0.1
+        expected = 0.5
+    assert next_point(points, [measured(target), measured(harm, "guard")]) == expected
 
 
 def test_words_in_silence_rule_a_point_out():
@@ -138,12 +166,12 @@ class Model:
 SETS = [eval_set(), eval_set("guard")]
 
 
-def test_base_and_end_first_then_the_middle(tmp_path):
+def test_base_and_end_first_then_halves(tmp_path):
     model = Model()
-    outcome = run_guard(model, model, SETS, POINTS, model.measure, GuardRecord(tmp_path / "g.json", base="b"))
-    assert [point for point, name in model.asked if name == "target"] == [0.0, 1.0, 0.5, 0.75, 0.25]
-    assert outcome.alpha == model.alpha == 1.0
-    assert outcome.facts["points"] == [0.0, *POINTS]
+    outcome = run_guard(model, model, SETS, 4, model.measure, GuardRecord(tmp_path / "g.json", base="b"))
+    assert [point for point, name in model.asked if name == "target"] == [0.0, 1.0, 0.5, 0.75, 0.875]
+    assert outcome.alpha == model.alpha == 1.0  # the gain is even, so no milder point keeps nine tenths of it
+    assert outcome.facts["points"] == [0.0, 0.5, 0.75, 0.875, 1.0]
     target, guard = outcome.facts["sets"]
     assert target["role"] == "target"
     assert guard["name"] == "guard"
@@ -155,14 +183,14 @@ def test_base_and_end_first_then_the_middle(tmp_path):
 def test_points_that_do_not_fit_are_left_out_but_never_the_ends(tmp_path):
     model = Model()
     record = GuardRecord(None, base="b")
-    outcome = run_guard(model, model, SETS, POINTS, model.measure, record, fits=lambda seconds: False)
+    outcome = run_guard(model, model, SETS, 4, model.measure, record, fits=lambda seconds: False)
     assert outcome.facts["points"] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("survived", range(10))
 def test_killed_at_any_measurement_it_goes_on_there(tmp_path, survived):
     whole = Model()
-    expected = run_guard(whole, whole, SETS, POINTS, whole.measure, GuardRecord(None, base="b", tuned="step 3"))
+    expected = run_guard(whole, whole, SETS, 4, whole.measure, GuardRecord(None, base="b", tuned="step 3"))
     model = Model()
 
     class Killed(Exception):
@@ -175,8 +203,8 @@ def test_killed_at_any_measurement_it_goes_on_there(tmp_path, survived):
 
     path = tmp_path / "guard.json"
     with pytest.raises(Killed):
-        run_guard(model, model, SETS, POINTS, dying, GuardRecord(path, base="b", tuned="step 3"))
-    outcome = run_guard(model, model, SETS, POINTS, model.measure, GuardRecord(path, base="b", tuned="step 3"))
+        run_guard(model, model, SETS, 4, dying, GuardRecord(path, base="b", tuned="step 3"))
+    outcome = run_guard(model, model, SETS, 4, model.measure, GuardRecord(path, base="b", tuned="step 3"))
     assert outcome == expected
     assert len(model.asked) == 2 * 5
 
@@ -184,7 +212,7 @@ def test_killed_at_any_measurement_it_goes_on_there(tmp_path, survived):
 def test_counts_of_another_base_or_another_step_are_not_used(tmp_path):
     model = Model()
     path = tmp_path / "guard.json"
-    run_guard(model, model, SETS, (1.0,), model.measure, GuardRecord(path, base="b", tuned="step 3"))
+    run_guard(model, model, SETS, 1, model.measure, GuardRecord(path, base="b", tuned="step 3"))
     later = GuardRecord(path, base="b", tuned="step 9")
     assert later.holds(0.0, SETS)
     assert not later.holds(1.0, SETS)
@@ -207,7 +235,7 @@ def test_when_nothing_was_trained_the_base_is_described():
     assert [s["name"] for s in outcome.facts["sets"]] == ["target"]
 
 
-@pytest.mark.parametrize("wrong", [{"points": (0.0, 1.0)}, {"points": (0.5,)}, {"utterances": 0}, {"margin": -1.0}])
+@pytest.mark.parametrize("wrong", [{"points": 0}, {"utterances": 0}, {"margin": -1.0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         GuardConfig(**wrong)

@@ -25,8 +25,9 @@ def test_a_budget_is_kept_and_evaluations_take_at_most_a_quarter(seconds):
         config, batch_size=16, steps_per_epoch=40, seconds_left=seconds, step_seconds=2.0, eval_seconds=9.0
     )
     evaluations = -(-plan.total_steps // plan.eval_steps)
-    assert plan.total_steps * 2.0 + evaluations * 9.0 <= seconds
-    assert plan.total_steps * 2.0 + evaluations * 9.0 >= 0.8 * seconds
+    # A twentieth bolder than the forecast: the clock ends what does not fit.
+    assert plan.total_steps * 2.0 / 1.05 + evaluations * 9.0 <= seconds
+    assert plan.total_steps * 2.0 / 1.05 + evaluations * 9.0 >= 0.8 * seconds
     assert evaluations * 9.0 <= 0.25 * seconds or evaluations == 1
 
 
