@@ -2,8 +2,8 @@
 
 Every seed has training speech of its own and seeds the training; the learning rate is chosen on dev. On test, on the
 other language and on fresh silence and noise, the last step, the best step on dev and the delivered model are compared
-with the base, utterance by utterance. Printed: fine-tuning itself, gain and damage by run, and the promise over all runs
-after Holm.
+with the base, utterance by utterance. Printed: fine-tuning itself, gain and damage by run, and the promise over all
+runs after Holm.
 
     python experiments/guard.py --output runs/guard --seeds 1 2 3
 """

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from asr_headroom.errors import DataError
+from asr_headroom.errors import DataError, TrainingError
 from asr_headroom.models.registry import load_model
 from asr_headroom.stages.bench import BenchConfig, bench
-from asr_headroom.stages.train import TrainStageConfig, train
+from asr_headroom.stages.train import TrainStageConfig, _choose_rate, train
 
 
 def config(tiny_model, tones, tmp_path, **changes):
@@ -111,3 +112,47 @@ def test_upper_case_transcripts_are_said(tiny_model, tones, tmp_path, caplog, fo
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train(config(tiny_model, manifest, tmp_path, target_form=form, max_steps=1))
     assert ("all 8 transcripts are in upper case" in caplog.text) is is_said
+
+
+def test_of_several_learning_rates_the_best_on_dev_is_delivered(tiny_model, tones, tmp_path):
+    """A rate that learns nothing against one that learns; the ledger counts both."""
+    settings = {"learning_rate": None, "learning_rates": (1e-9, 3e-3), "max_steps": 120, "eval_steps": 60,
+                "per_device_train_batch_size": 8}  # fmt: skip
+    model = train(config(tiny_model, tones, tmp_path, **settings))
+    assert model == tmp_path / "run/model"
+    choice = json.loads((tmp_path / "run/rates.json").read_text())
+    assert choice["chosen"] == 3e-3
+    assert choice["tried"]["0.003"]["dev_error_rate"] < choice["tried"]["1e-09"]["dev_error_rate"]
+    facts = json.loads((model / "headroom.json").read_text())
+    assert facts["learning_rate"] == 3e-3
+    assert facts["minutes"]["other learning rates"] > 0
+    assert facts["guard"]["alpha"] > 0
+    assert not (tmp_path / "run/rates/1e-09/model").exists()
+    before = (model / "model.safetensors").read_bytes()
+    train(config(tiny_model, tones, tmp_path, **settings))
+    assert (model / "model.safetensors").read_bytes() == before
+    with pytest.raises(TrainingError, match="holds a choice among other learning rates"):
+        train(config(tiny_model, tones, tmp_path, **settings | {"learning_rates": (1e-9, 1e-3)}))
+
+
+def test_rates_within_a_standard_error_give_way_to_the_lowest():
+    def outcome(rate, errors):
+        counts = [(int(e), 10) for e in errors]
+        return SimpleNamespace(best_dev=(sum(errors) / (10 * len(errors)), 0.0), best_counts=counts)
+
+    noisy = np.random.default_rng(0).integers(0, 6, 60)
+    noisy[:3] = 2
+    outcomes = {rate: outcome(rate, noisy) for rate in (1e-4, 3e-4)}
+    outcomes[1e-3] = outcome(1e-3, [1, 1, 3, *noisy[3:]])  # a hair better
+    assert _choose_rate(outcomes) == 1e-4
+    outcomes[1e-3] = outcome(1e-3, noisy // 3)  # far better
+    assert _choose_rate(outcomes) == 1e-3
+
+
+def test_guard_data_and_what_was_measured_are_told(tiny_model, tones, tmp_path):
+    model = train(config(tiny_model, tones, tmp_path, guard_data=(str(tones),)))
+    facts = json.loads((model / "headroom.json").read_text())
+    assert facts["guard_data"][0]["source"] == str(tones)
+    roles = [measured["role"] for measured in facts["guard"]["sets"]]
+    assert roles == ["target", "guard", "nonspeech"]
+    assert facts["minutes"]["load"] > 0
