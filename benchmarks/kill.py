@@ -2,7 +2,7 @@
 
 For each of ``--kills`` random moments a fresh run is killed there, and repeated until it ends. Compared with a run that
 was never stopped: the predictions file byte for byte; the last checkpoint's and the delivered model's weights bit for
-bit, and the history of evaluations.
+bit, the history of evaluations and what the guard measured.
 
     python benchmarks/kill.py --kills 20
 """
@@ -77,8 +77,9 @@ def prepare(root: Path) -> tuple[Path, Path]:
 
 def train_command(model: Path, data: Path, method: str) -> str:
     return (
-        f"train --model {model} --train {data} --dev {data} --method {method} --learning-rate 1e-3 --window fit "
-        "--max-steps 60 --eval-steps 6 --eval-utterances 8 --per-device-train-batch-size 4 --logging-steps 1 --output"
+        f"train --model {model} --train {data} --dev {data} --guard-data {data} --method {method} "
+        "--learning-rate 1e-3 --window fit --max-steps 60 --eval-steps 6 --eval-utterances 8 "
+        "--per-device-train-batch-size 4 --logging-steps 1 --output"
     )
 
 
@@ -114,7 +115,7 @@ def contents(output: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(output.rglob("*")):
         name = str(path.relative_to(output))
-        if path.name in ("predictions.jsonl", "history.jsonl"):
+        if path.name in ("predictions.jsonl", "history.jsonl", "guard.json"):
             found[name] = path.read_bytes()
         elif path.suffix == ".safetensors":
             found[name] = {key: tensor.view(torch.uint8).numpy().tobytes() for key, tensor in load_file(path).items()}
