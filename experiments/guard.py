@@ -36,7 +36,7 @@ from asr_headroom.text.normalize import normalizer_for_language
 from asr_headroom.train.config import GuardConfig
 
 LANGUAGES, METHODS = ("fr", "zh"), ("lora", "full")
-RATES = {"lora": (1e-3, 2e-3, 4e-3), "full": (2.5e-4, 5e-4, 1e-3)}
+RATES = {"lora": (5e-4, 1e-3, 2e-3), "full": (2.5e-4, 5e-4, 1e-3)}
 TEST, DEV, TRAIN, STEPS = 600, 600, 800, 150
 GUARD = GuardConfig(utterances=600)
 

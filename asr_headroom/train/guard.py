@@ -229,7 +229,8 @@ def next_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: 
     """Where measuring once more could change the choice; None where it could not any more.
 
     Gain and harm both grow along the line, so the point wanted is found by halving: towards the base from a point that
-    would be delivered as it is, away from it where the choice gave up gain for lack of a harmless point that keeps it.
+    would be delivered as it is, or whose gain is paid for; away from it where the choice gave up gain for want of a
+    harmless point that keeps it.
 
     Args:
         points: measured points above 0; 1 is among them.
@@ -238,12 +239,14 @@ def next_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: 
     """
     judged = _Judgement(points, sets, margin)
     known = [0.0, *sorted(points)]
-    if not judged.fit:
-        low, high = 0.0, known[1]  # only milder points are left to try
+    if judged.fit:
+        turn = judged.chosen()
+        outward = not judged.keeps(turn) and turn < judged.best
     else:
-        chosen = judged.chosen()
-        place = known.index(chosen)
-        low, high = (known[place - 1], chosen) if judged.keeps(chosen) else (chosen, known[place + 1])
+        # Where a gain is paid for, the point wanted lies just below; where there is none, only milder ones are left.
+        turn, outward = min(judged.better, default=known[1]), False
+    place = known.index(turn)
+    low, high = (turn, known[place + 1]) if outward else (known[place - 1], turn)
     return (low + high) / 2 if high - low > _FINEST else None
 
 

@@ -147,6 +147,18 @@ def test_too_few_clusters_give_no_verdict_and_so_no_point():
     assert choose_point(POINTS, [MeasuredSet(eval_set(count=5), few)])[0] == 0.0
 
 
+def test_it_looks_between_a_harmless_point_without_a_gain_and_a_harmful_one_with_one():
+    target = {0.0: 0.5, 0.5: 0.49, 1.0: 0.1}
+    harm = {0.0: 0.1, 0.5: 0.1, 1.0: 0.5}
+    assert next_point((1.0, 0.5), [measured(target), measured(harm, "guard")]) == 0.75
+
+
+def test_a_half_way_that_gains_more_but_harms_is_no_dead_end():
+    target = {0.0: 0.5, 0.5: 0.1, 1.0: 0.3}
+    harm = {0.0: 0.1, 0.5: 0.5, 1.0: 0.1}
+    assert next_point((1.0, 0.5), [measured(target), measured(harm, "guard")]) == 0.75
+
+
 class Model:
     """Its errors follow the point it stands at; it notes what it was asked."""
 
