@@ -137,7 +137,9 @@ class PairedResults:
 def kept_base(run: RunInfo) -> bool:
     """Whether training delivered the base itself: no step beat it on dev, or the guard went back to it."""
     guard = read_guard(run)
-    never_better = bool(run.model.get("method")) and run.model.get("best_step") == 0
+    # From scratch, step 0 is no base but random weights.
+    tuned = run.model.get("method") not in (None, "scratch")
+    never_better = tuned and run.model.get("best_step") == 0
     return never_better or (guard is not None and guard.alpha == 0)
 
 

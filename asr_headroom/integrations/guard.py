@@ -104,15 +104,16 @@ def _line(model: nn.Module, base: str | nn.Module) -> WeightLine:
         return WeightLine(model, None, _copied(get_peft_model_state_dict(model)))
     tuned = _copied(model.state_dict())
     if isinstance(base, nn.Module):
-        return WeightLine(model, _copied(base_module(base).state_dict()), tuned)
-    dtype = next(iter(tuned.values())).dtype
-    loaded = load_pretrained(WhisperForConditionalGeneration.from_pretrained, base, weights=True, dtype=dtype)
-    shapes = {name: tensor.shape for name, tensor in loaded.state_dict().items()}
+        loaded = base_module(base)
+    else:
+        dtype = next(iter(tuned.values())).dtype
+        loaded = load_pretrained(WhisperForConditionalGeneration.from_pretrained, base, weights=True, dtype=dtype)
+    weights = _copied(loaded.state_dict())
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
     if shapes != {name: tensor.shape for name, tensor in tuned.items()}:
-        raise ModelError(
-            f"the base '{base}' and the trained model do not have the same weights; give what it came from"
-        )
-    return WeightLine(model, loaded.state_dict(), tuned)
+        name = type(base).__name__ if isinstance(base, nn.Module) else f"'{base}'"
+        raise ModelError(f"the base {name} and the trained model do not have the same weights; give what it came from")
+    return WeightLine(model, weights, tuned)
 
 
 def _copied(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

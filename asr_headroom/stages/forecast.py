@@ -11,6 +11,7 @@ from asr_headroom.budget import format_minutes
 from asr_headroom.errors import DataError
 from asr_headroom.models.architecture import Architecture, read_architecture
 from asr_headroom.stages.data import load_data
+from asr_headroom.stages.rates import RATES_SHARE
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 from asr_headroom.train.plan import Plan, make_plan
 
@@ -115,11 +116,12 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
     step_seconds = forecast_step_seconds(typical)
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     budget = budget_seconds(config)
+    share = RATES_SHARE / len(config.learning_rates) if config.learning_rates else 1.0
     plan = make_plan(
         config,
         batch_size=batch_size,
         steps_per_epoch=math.ceil(len(kept) / batch_size),
-        seconds_left=math.inf if budget is None else _TRAINING_SHARE * budget,
+        seconds_left=math.inf if budget is None else _TRAINING_SHARE * budget * share,
         step_seconds=step_seconds,
     )
     return TrainingForecast(

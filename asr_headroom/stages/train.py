@@ -6,33 +6,26 @@ on to the guard.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from asr_headroom.budget import Ledger, parse_budget
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.data.nonspeech import nonspeech_utterances
-from asr_headroom.errors import ConfigError, DataError, ModelError, TrainingError
-from asr_headroom.evaluate.transcribe import count_utterances, refuse_long_utterances
-from asr_headroom.metrics.error_rate import ErrorCounts
-from asr_headroom.metrics.significance import Clustering, compare_rates
-from asr_headroom.models.decoding import DecodingOptions
-from asr_headroom.models.protocols import Recognizer, Trainable
+from asr_headroom.errors import ConfigError, DataError, ModelError
+from asr_headroom.evaluate.transcribe import refuse_long_utterances
+from asr_headroom.models.protocols import Trainable
 from asr_headroom.models.registry import load_model
-from asr_headroom.results.store import write_json
-from asr_headroom.stages.data import Loaded, load_data
-from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
+from asr_headroom.stages.data import load_data
+from asr_headroom.stages.evaluation_sets import evaluation_set, guard_sets, measure_in_batches
+from asr_headroom.stages.rates import refuse_rates, run_rates
+from asr_headroom.text.normalize import Normalizer, get_normalizer
 from asr_headroom.text.targets import TargetForm, write_target
 from asr_headroom.train.config import TrainConfig
-from asr_headroom.train.guard import EvaluationSet, Measure, Role
+from asr_headroom.train.guard import EvaluationSet
 
 __all__ = ["TrainStageConfig", "budget_seconds", "train"]
 
@@ -40,12 +33,6 @@ if TYPE_CHECKING:
     from asr_headroom.train.loop import TrainingOutcome
 
 logger = logging.getLogger(__name__)
-
-_NONSPEECH_SECONDS = 8.0
-"""Longest generated clip."""
-_RATES_SHARE = 0.85
-"""Of a budget, for trying several learning rates; the rest is for the guard and for loading."""
-_RATES_FILE = "rates.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +95,7 @@ def train(config: TrainStageConfig) -> Path:
     ledger = Ledger()
     with ledger.stage("load"):
         setup = _load(config)
-    outcome = _run(config, setup, ledger) if not config.learning_rates else _run_rates(config, setup, ledger)
+    outcome = _train(config, setup, ledger)
     assert outcome.model_directory is not None
     logger.info(
         "%s after %d of %d steps, best step %d, %s delivered: %s",
@@ -126,12 +113,13 @@ def train(config: TrainStageConfig) -> Path:
 class _Setup:
     """What all runs of one command share."""
 
-    model: Trainable
     train_data: list[Utterance]
     dev: EvaluationSet
     dev_targets: list[Utterance]
     guard_sets: list[EvaluationSet]
     facts: dict[str, Any]
+    models: list[Trainable]
+    """The model that was loaded to check the data, for the first run that asks; later ones load their own."""
 
 
 def _load(config: TrainStageConfig) -> _Setup:
@@ -149,7 +137,8 @@ def _load(config: TrainStageConfig) -> _Setup:
     for loaded in (dev_data, *guard_data):
         refuse_long_utterances(model, loaded.manifest)
     usable, left_out = _usable(model, train_data.manifest, config.target_form)
-    shuffled = _evaluation_set(dev_data, "target", config)
+    shuffled = evaluation_set(dev_data, "target", normalizer=config.normalizer, seed=config.seed)
+    others = [evaluation_set(loaded, "guard", normalizer=None, seed=config.seed) for loaded in guard_data]
     dev = shuffled.first(config.eval_utterances)
     facts = {
         "family": model.card.family,
@@ -169,101 +158,44 @@ def _load(config: TrainStageConfig) -> _Setup:
         "normalizer": dev.normalizer.id,
     }
     return _Setup(
-        model=model,
         train_data=usable,
         dev=dev,
         dev_targets=[replace(u, text=write_target(u.text, config.target_form)) for u in dev.utterances],
-        guard_sets=_guard_sets(model, shuffled, guard_data, config),
+        guard_sets=guard_sets(model, shuffled, others, chose_the_step=config.eval_utterances),
         facts=facts,
+        models=[model],
     )
 
 
-def _run(config: TrainStageConfig, setup: _Setup, ledger: Ledger, **options: Any) -> TrainingOutcome:
-    """One training. ``options`` go to :class:`asr_headroom.train.loop.Training`; ``model`` replaces the one loaded."""
+def _train(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> TrainingOutcome:
     from asr_headroom.train.loop import Training
     from asr_headroom.train.methods import apply_method
 
-    with ledger.stage("load"):
-        model = apply_method(options.pop("model", setup.model), config)
-    defaults = {"directory": Path(config.output), "budget_seconds": budget_seconds(config)}
-    return Training(
-        model,
-        setup.train_data,
-        setup.dev,
-        _train_config(config),
-        measure=_measure(config),
-        dev_targets=setup.dev_targets,
-        guard_sets=setup.guard_sets,
-        facts=setup.facts | {"learning_rate": config.peak_learning_rate},
-        ledger=ledger,
-        **defaults | options,
-    ).run()
-
-
-def _run_rates(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> TrainingOutcome:
-    """A run for each learning rate, in equal parts of the budget; the best on dev goes to the guard."""
-    root, budget = Path(config.output), budget_seconds(config)
-    _refuse_other_rates(root, config)
-    share = None if budget is None else _RATES_SHARE * budget / len(config.learning_rates)
-    outcomes: dict[float, TrainingOutcome] = {}
-    for rate in config.learning_rates:
+    def run(rate: float, **options: Any) -> TrainingOutcome:
+        nonlocal ledger
         own = replace(config, learning_rate=rate, learning_rates=())
-        shared: dict[str, Any] = {"directory": root / "rates" / f"{rate:g}", "model_directory": root / "model"}
-        logger.info("learning rate %g (%d of %d)", rate, len(outcomes) + 1, len(config.learning_rates))
-        if outcomes:
-            ledger = Ledger()
-            with ledger.stage("load"):
-                shared["model"] = _load_model(config)
-        trial = {"budget_seconds": share, "guard_budget_seconds": budget, "deliver": False}
-        outcomes[rate] = _run(own, setup, ledger, **shared, **trial)
-    best = _choose_rate(outcomes)
-    tried = {
-        f"{rate:g}": {"dev_error_rate": o.best_dev[0], "dev_loss": o.best_dev[1], "best_step": o.best_step}
-        for rate, o in outcomes.items()
-    }
-    for name, found in tried.items():
-        chosen = "  chosen" if name == f"{best:g}" else ""
-        logger.info("learning rate %s  dev error rate %.2f %%%s", name, 100 * found["dev_error_rate"], chosen)
-    write_json(root / _RATES_FILE, {"learning_rates": list(config.learning_rates), "chosen": best, "tried": tried})
-    elsewhere = sum(sum(o.minutes.values()) for rate, o in outcomes.items() if rate != best)
-    return _run(
-        replace(config, learning_rate=best, learning_rates=()),
-        setup,
-        Ledger(),
-        model=_load_model(config),
-        directory=root / "rates" / f"{best:g}",
-        model_directory=root / "model",
-        budget_seconds=None if budget is None else budget - 60 * elsewhere,
-        minutes_elsewhere={"other learning rates": round(elsewhere, 4)},
-    )
+        with ledger.stage("load"):
+            model = apply_method(setup.models.pop() if setup.models else _load_model(own), own)
+        # What was spent before the first run is booked to it.
+        spent, ledger = ledger, Ledger()
+        return Training(
+            model,
+            setup.train_data,
+            setup.dev,
+            _train_config(own),
+            measure=measure_in_batches(config.per_device_train_batch_size),
+            dev_targets=setup.dev_targets,
+            guard_sets=setup.guard_sets,
+            facts=setup.facts | {"learning_rate": rate},
+            ledger=spent,
+            **options,
+        ).run()
 
-
-def _choose_rate(outcomes: Mapping[float, TrainingOutcome]) -> float:
-    """The lowest rate within one standard error of the best on dev, paired: a lower one moves the model less.
-
-    The one-standard-error rule (Breiman et al., 1984, section 3.4.3).
-    """
-    best = min(outcomes, key=lambda rate: (outcomes[rate].best_dev, rate))
-    errors, lengths = np.array(outcomes[best].best_counts, dtype=np.float64).T
-    each = Clustering(labels=np.arange(len(errors)), by="utterance", population="new utterances")
-    for rate in sorted(outcomes):
-        compared = compare_rates(errors, np.array(outcomes[rate].best_counts)[:, 0], lengths, each)
-        if compared.difference <= compared.standard_error:
-            return rate
-    return best
-
-
-def _refuse_other_rates(root: Path, config: TrainStageConfig) -> None:
-    """What is delivered depends on all rates tried, so a directory belongs to one list of them."""
-    path = root / _RATES_FILE
-    if not path.is_file():
-        return
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["learning_rates"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path}: cannot be read ({error}); delete it, finished rates are kept") from error
-    if stored != list(config.learning_rates):
-        raise TrainingError(f"{root}: holds a choice among other learning rates ({stored}); choose another --output")
+    root = Path(config.output)
+    if config.learning_rates:
+        return run_rates(config.learning_rates, run, root, budget_seconds=budget_seconds(config))
+    refuse_rates(root)
+    return run(config.peak_learning_rate, directory=root, budget_seconds=budget_seconds(config))
 
 
 def _load_model(config: TrainStageConfig) -> Trainable:
@@ -272,48 +204,6 @@ def _load_model(config: TrainStageConfig) -> Trainable:
     if not isinstance(model, Trainable):
         raise ModelError(f"'{config.model}' ({model.card.family}) can be benched but not trained here")
     return model
-
-
-def _evaluation_set(loaded: Loaded, role: Role, config: TrainStageConfig) -> EvaluationSet:
-    """All utterances in a fixed random order, so that the first of them are a fair sample."""
-    utterances = loaded.manifest.utterances
-    order = np.random.default_rng(config.seed).permutation(len(utterances))
-    language = utterances[0].language
-    given = config.normalizer if role == "target" else None
-    normalizer = get_normalizer(given) if given else normalizer_for_language(language)
-    return EvaluationSet(
-        name=loaded.manifest.name, role=role, utterances=[utterances[i] for i in order], normalizer=normalizer
-    )
-
-
-def _guard_sets(
-    model: Recognizer, dev: EvaluationSet, guard_data: Sequence[Loaded], config: TrainStageConfig
-) -> list[EvaluationSet]:
-    """Dev, the guard data, silence and noise. Of dev, utterances that do not choose the step come first."""
-    count = config.eval_utterances
-    nonspeech = nonspeech_utterances(
-        model.card.sampling_rate,
-        language=dev.utterances[0].language,
-        max_duration=min(_NONSPEECH_SECONDS, model.card.max_duration or math.inf),
-    )
-    return [
-        replace(dev, utterances=[*dev.utterances[count:], *dev.utterances[:count]]),
-        *(_evaluation_set(loaded, "guard", config) for loaded in guard_data),
-        replace(dev, name="silence and noise", role="nonspeech", utterances=nonspeech),
-    ]
-
-
-def _measure(config: TrainStageConfig) -> Measure:
-    def measure(model: Recognizer, eval_set: EvaluationSet) -> list[ErrorCounts]:
-        return count_utterances(
-            model,
-            eval_set.utterances,
-            DecodingOptions(),
-            normalizer=eval_set.normalizer,
-            batch_size=config.per_device_train_batch_size,
-        )
-
-    return measure
 
 
 def _usable(

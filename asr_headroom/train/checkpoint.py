@@ -22,12 +22,14 @@ from asr_headroom.errors import TrainingError
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.results.store import write_json
 
-__all__ = ["CheckpointFolder", "load_weights"]
+__all__ = ["FACTS_FILE", "CheckpointFolder", "load_weights"]
+
+FACTS_FILE = "headroom.json"
+"""What is known of a delivered model, beside its weights."""
 
 _DONE = "DONE"
 _STATE = "trainer_state.pt"
 _PREFIX = "step-"
-_FACTS = "headroom.json"
 
 
 class CheckpointFolder:
@@ -95,7 +97,7 @@ class CheckpointFolder:
             for path in self.path(step).iterdir():
                 if path.name not in (_DONE, _STATE):
                     shutil.copy2(path, temporary / path.name)
-            write_json(temporary / _FACTS, facts)
+            write_json(temporary / FACTS_FILE, facts)
 
     def export_model(self, model: Trainable, target: Path, facts: Mapping[str, Any]) -> None:
         """Writes a model as it stands to ``target``, with ``headroom.json``.
@@ -105,7 +107,7 @@ class CheckpointFolder:
         """
         with _whole_folder(target) as temporary:
             model.save_pretrained(temporary)
-            write_json(temporary / _FACTS, facts)
+            write_json(temporary / FACTS_FILE, facts)
 
     def keep_only(self, steps: set[int]) -> None:
         """Deletes all other checkpoints, and what a killed writer left behind."""

@@ -25,7 +25,13 @@ from asr_headroom.config import fingerprint
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import TrainingError
 from asr_headroom.metrics.error_rate import ErrorCounts
-from asr_headroom.metrics.significance import Clustering, Comparison, choose_clusters, compare_rates
+from asr_headroom.metrics.significance import (
+    MIN_CLUSTERS_TO_JUDGE,
+    Clustering,
+    Comparison,
+    choose_clusters,
+    compare_rates,
+)
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.results.store import write_json
 from asr_headroom.text.normalize import Normalizer
@@ -90,7 +96,8 @@ class EvaluationSet:
         """What is resampled as a whole: speakers where there are enough, else sentences, else utterances."""
         if self.role == "nonspeech":
             everyone = [utterance.id for utterance in self.utterances]
-            return choose_clusters([None] * len(everyone), everyone, "utterance")
+            clustering = choose_clusters([None] * len(everyone), everyone, "utterance")
+            return replace(clustering, population="new silence and noise of these kinds")
         sentences = [self.normalizer(utterance.text) for utterance in self.utterances]
         return choose_clusters([utterance.speaker for utterance in self.utterances], sentences)
 
@@ -184,8 +191,11 @@ def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin
         return 0.0, f"the gain on dev ({_change(judged.gains[judged.best])}) is paid for elsewhere: {judged.price()}"
     chosen = judged.chosen()
     reason = f"beats the base on dev ({_change(judged.gains[chosen])})"
-    if len(sets) > 1:
-        reason += f" and harms none of {len(sets) - 1} guard sets beyond noise"
+    judges = [s for s in sets[1:] if s.eval_set.clustering.num_clusters >= MIN_CLUSTERS_TO_JUDGE]
+    if judges:
+        reason += f" and harms none of {len(judges)} guard sets beyond noise"
+    for too_small in [s for s in sets[1:] if s not in judges]:
+        reason += f"; {too_small.eval_set.name} is too small to tell"
     harmful = [point for point in judged.better if point > chosen and judged.harms[point]]
     if harmful:
         reason += f"; at {max(harmful):g} {judged.harms[max(harmful)][0]}"
@@ -259,6 +269,7 @@ def run_guard(
     record: GuardRecord,
     *,
     margin: float = 0.0,
+    point_seconds: float = 0.0,
     fits: Callable[[float], bool] = lambda seconds: True,
     clock: Callable[[], float] = time.monotonic,
 ) -> GuardOutcome:
@@ -272,12 +283,13 @@ def run_guard(
         measure: transcribes and counts.
         record: what was measured before a kill is not measured again.
         margin: see :func:`choose_point`.
+        point_seconds: what a point is known to take; the longest measured counts otherwise.
         fits: whether the budget holds another point of so many seconds.
         clock: seconds.
     """
     counted = [MeasuredSet(eval_set) for eval_set in sets]
     measured: list[float] = []
-    longest = 0.0
+    longest = point_seconds
     upcoming: float | None = 0.0
     while upcoming is not None:
         if not record.holds(upcoming, sets):
@@ -380,12 +392,12 @@ def _harms(point: float, sets: Sequence[MeasuredSet], margin: float, level: floa
 def _describe_set(points: Sequence[float], measured: MeasuredSet) -> dict[str, Any]:
     eval_set = measured.eval_set
     comparisons = [measured.compare(point) for point in points]
-    language = eval_set.utterances[0].language
+    languages = {utterance.language for utterance in eval_set.utterances}
     return {
         "name": eval_set.name,
         "role": eval_set.role,
         "unit": eval_set.normalizer.unit,
-        "language": language,
+        "language": languages.pop() if len(languages) == 1 else None,
         "utterances": len(eval_set.utterances),
         "clusters": eval_set.clustering.num_clusters,
         "cluster_by": eval_set.clustering.by,

@@ -29,7 +29,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
-from asr_headroom.budget import Budget, Ledger, format_minutes
+from asr_headroom.budget import Budget, Ledger, format_minutes, parse_budget
 from asr_headroom.config import to_mapping
 from asr_headroom.data.batching import TrainingOrder, plan_batches
 from asr_headroom.data.manifest import Utterance
@@ -39,7 +39,7 @@ from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.store import write_whole
 from asr_headroom.stopping import StopRequests
-from asr_headroom.train.checkpoint import CheckpointFolder
+from asr_headroom.train.checkpoint import FACTS_FILE, CheckpointFolder
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import Feed, StepBatches
 from asr_headroom.train.guard import EvaluationSet, GuardOutcome, GuardRecord, Measure, describe_base, run_guard
@@ -75,6 +75,7 @@ class TrainingOutcome:
         plan: what was planned.
         stopped_at: last step taken.
         reason: why it stopped: ``done``, ``budget`` or ``early stop``.
+        sizes: of the evaluations.
         minutes: spent, by stage.
     """
 
@@ -87,6 +88,7 @@ class TrainingOutcome:
     plan: Plan
     stopped_at: int
     reason: str
+    sizes: Sizes
     minutes: Mapping[str, float]
 
 
@@ -105,6 +107,7 @@ class Training:
         facts: what to store about model and data.
         budget_seconds: of the whole run, across restarts; None is no limit.
         guard_budget_seconds: what the guard's share is taken of, where this run is one of several under one budget.
+        sizes: of the evaluations; those of another run, where the two are to be compared.
         ledger: with what was spent before, such as loading the model.
         model_directory: where to deliver; by default ``model`` in the directory.
         minutes_elsewhere: to be told in the delivered model's ledger, spent by runs it was chosen among.
@@ -126,6 +129,7 @@ class Training:
         facts: Mapping[str, Any] | None = None,
         budget_seconds: float | None = None,
         guard_budget_seconds: float | None = None,
+        sizes: Sizes | None = None,
         ledger: Ledger | None = None,
         model_directory: Path | None = None,
         minutes_elsewhere: Mapping[str, float] | None = None,
@@ -141,6 +145,7 @@ class Training:
         self._guard_sets = guard_sets if config.guard.enabled and config.method != "scratch" else ()
         self._clock, self._budget_seconds = clock, budget_seconds
         self._guard_budget_seconds = guard_budget_seconds or budget_seconds
+        self._given_sizes = sizes
         self._ledger = ledger or Ledger(clock=clock)
         self._model_directory = model_directory or directory / "model"
         self._wants_delivery = deliver
@@ -174,24 +179,39 @@ class Training:
         """
         self._record = self._open_record()
         record = self._record.values
-        if record.get("status") == "complete" and self._model_directory.is_dir() and not self._has_more_budget():
+        if self._is_delivered() and not self._has_more_budget():
             return self._stored_outcome()
         for name, minutes in record["minutes"].items():
             self._ledger.seconds[name] = self._ledger.seconds.get(name, 0.0) + minutes * 60
         self._budget = Budget(self._budget_seconds, used=sum(self._ledger.seconds.values()), clock=self._clock)
         with StopRequests() as self._stop:
-            if record.get("status") != "trained" or self._has_more_budget():
+            if record.get("status") not in ("trained", "complete") or self._has_more_budget():
                 self._train()
             if self._wants_delivery:
                 self._deliver()
+            else:
+                self._save_record()
+            if self._agreed(self._stop.requested):
+                raise self._stop.stopped("stopped; what was begun is done, the same command goes on with what follows")
         return self._stored_outcome()
+
+    def _is_delivered(self) -> bool:
+        """The run is complete, and what lies there is what it delivered."""
+        record, facts = self._record.values, self._model_directory / FACTS_FILE
+        if record.get("status") != "complete" or not facts.is_file():
+            return False
+        try:
+            stored = json.loads(facts.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return all(stored.get(name) == value for name, value in self._record.values["facts"].items())
 
     def _has_more_budget(self) -> bool:
         """The plan was cut short by a budget that has been raised since: it is gone on with."""
-        record = self._record.values
-        if record.get("reason") != "budget" or not self._record.budget_changed:
+        if self._record.values.get("reason") != "budget" or self._record.former_budget is None:
             return False
-        return self._budget_seconds is None or self._budget_seconds > 60 * sum(record["minutes"].values())
+        former = parse_budget(self._record.former_budget, num_gpus=self._accelerator.num_processes)
+        return self._budget_seconds is None or self._budget_seconds > former
 
     def _train(self) -> None:
         with self._ledger.stage("setup"):
@@ -216,8 +236,11 @@ class Training:
         self.model.module.to(self._accelerator.device)
         outcome: GuardOutcome | None = None
         if self._guard_sets:
-            with self._ledger.stage("guard"):
-                outcome = self._guard(best["step"])
+            try:
+                with self._ledger.stage("guard"):
+                    outcome = self._guard(best["step"])
+            finally:
+                self._save_record()  # stopped or killed in the guard, its minutes are spent all the same
         alpha = outcome.alpha if outcome else 1.0 if best["step"] else 0.0
         with self._ledger.stage("save"):
             if self._accelerator.is_main_process:
@@ -241,6 +264,7 @@ class Training:
             plan=Plan(**record["plan"]),
             stopped_at=record["stopped_at"],
             reason=record["reason"],
+            sizes=Sizes(**record["sizes"]),
             minutes=record["minutes"],
         )
 
@@ -316,7 +340,7 @@ class Training:
 
     def _evaluate_and_save(self, step: int, best: dict[str, Any]) -> dict[str, Any]:
         with self._ledger.stage("evaluate"):
-            counts = self._measure(self.model, self._dev.first(self._sizes.eval_utterances))
+            counts = self._measured(self.model, self._dev.first(self._sizes.eval_utterances))
             total = ErrorCounts.total(counts)
             dev_loss = self._dev_loss()
         row = {
@@ -399,11 +423,15 @@ class Training:
         """Measures the base on the guard's sets: needed anyway, and it says what the points will cost."""
         if not self._guard_sets:
             return
-        with self._ledger.stage("guard"):
-            record = self._guard_record()
-            for eval_set in self._sized_guard_sets():
-                record.measure(self.model, 0.0, eval_set, self._measure_unless_stopped)
-        self._save_record(status="running")
+        record = self._guard_record()
+        for eval_set in self._sized_guard_sets():
+            if record.holds(0.0, [eval_set]):
+                continue
+            start = self._clock()
+            with self._ledger.stage("guard"):
+                record.measure(self.model, 0.0, eval_set, self._measured)
+            spent = self._record.values.get("guard_base_seconds", 0.0) + self._clock() - start
+            self._save_record(status="running", guard_base_seconds=spent)
 
     def _guard(self, best_step: int) -> GuardOutcome:
         self._sizes = self._frozen_sizes()
@@ -417,8 +445,9 @@ class Training:
             line,
             sets,
             self._sizes.guard_points,
-            self._measure_unless_stopped,
+            self._measured,
             record,
+            point_seconds=self._record.values.get("guard_base_seconds", 0.0),
             margin=self.config.guard.margin,
             fits=lambda seconds: self._agreed(self._budget.remaining > seconds),
             clock=self._clock,
@@ -427,10 +456,11 @@ class Training:
         self._say("guard: %s is delivered: %s", what, outcome.reason)
         return outcome
 
-    def _measure_unless_stopped(self, model: Recognizer, eval_set: EvaluationSet) -> Sequence[ErrorCounts]:
+    def _measured(self, model: Recognizer, eval_set: EvaluationSet) -> Sequence[ErrorCounts]:
+        """Counts on which all processes agree, as what they decide must be the same everywhere."""
         if self._agreed(self._stop.requested):
-            raise self._stop.stopped("stopped in the guard; the same command goes on from there")
-        return self._measure(model, eval_set)
+            raise self._stop.stopped("stopped before an evaluation; the same command goes on from the last checkpoint")
+        return self._agreed(list(self._measure(model, eval_set)))
 
     # ------------------------------------------------------------------ plan and record
 
@@ -439,11 +469,14 @@ class Training:
         stored = self._record.values.get("sizes")
         if stored:
             return Sizes(**stored)
+        if self._given_sizes:
+            self._save_record(sizes=dataclasses.asdict(self._given_sizes))
+            return self._given_sizes
         seconds = 0.0
         if self._budget_seconds is not None:
             with self._ledger.stage("probe"):
                 start, few = self._clock(), self._dev.first(_PROBE_UTTERANCES)
-                self._measure(self.model, few)
+                self._measured(self.model, few)
                 seconds = (self._clock() - start) / len(few.utterances)
         sizes = evaluation_sizes(
             self.config,
@@ -476,11 +509,12 @@ class Training:
                     self._order,
                     self.config,
                     budget_seconds=self._budget_seconds,
+                    agreed=self._agreed,
                     clock=self._clock,
                 )
             )
         spent = {name: self._agreed(seconds) for name, seconds in self._ledger.seconds.items()}
-        guarded = spent.get("guard", 0.0) if self._wants_delivery else 0.0
+        guarded = self._agreed(self._record.values.get("guard_base_seconds", 0.0))
         plan = make_plan(
             self.config,
             batch_size=self._batch_size,
@@ -491,6 +525,7 @@ class Training:
             eval_seconds=spent.get("evaluate", 0.0) + spent.get("save", 0.0),
             guard_seconds=guarded * self._sizes.guard_points,
             guard_spent=guarded,
+            delivers=self._wants_delivery,
             spent_seconds=sum(spent.values()),
             peak_memory=peak_memory_now(self._accelerator.device.type),
         )

@@ -133,6 +133,7 @@ def make_plan(
     eval_seconds: float = 0.0,
     guard_seconds: float = 0.0,
     guard_spent: float = 0.0,
+    delivers: bool = True,
     spent_seconds: float = 0.0,
     peak_memory: int | None = None,
 ) -> Plan:
@@ -148,6 +149,7 @@ def make_plan(
         eval_seconds: measured; one evaluation with its checkpoint.
         guard_seconds: measured on the base; what the guard will take after the last step.
         guard_spent: seconds the guard took for the base.
+        delivers: the guard will run in this run; otherwise its share of the time is not spent on evaluations either.
         spent_seconds: in all, so far.
         peak_memory: measured, bytes.
 
@@ -159,12 +161,16 @@ def make_plan(
     if math.isfinite(seconds_left):
         assert step_seconds is not None
         usable = seconds_left - guard_seconds - _SAFETY_SECONDS
-        share = _EVALUATION_SHARE * (budget_seconds or seconds_left) - guard_seconds - guard_spent
+        share = _EVALUATION_SHARE if delivers else _EVALUATION_SHARE - _GUARD_SHARE
+        share = share * (budget_seconds or seconds_left) - guard_seconds - guard_spent
         if budget_seconds:
             share -= eval_seconds  # the base was evaluated already
         evaluations = min(_MAX_EVALUATIONS, max(1, int(share / max(eval_seconds, 1e-9))))
         seconds = usable - evaluations * eval_seconds
-        affordable = int(_BOLDNESS * seconds / step_seconds) if seconds >= step_seconds else 0
+        per_step = step_seconds
+        if config.eval_steps:  # asked for in so many words, whatever share of the budget that takes
+            seconds, per_step = usable - eval_seconds, step_seconds + eval_seconds / config.eval_steps
+        affordable = int(_BOLDNESS * seconds / per_step) if seconds >= per_step else 0
         if affordable < 1:
             raise TrainingError(
                 f"{max(0.0, seconds_left):.0f} s of the budget are left, but one step takes {step_seconds:.1f} s, "

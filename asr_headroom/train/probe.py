@@ -31,6 +31,7 @@ def probe_step_seconds(
     config: TrainConfig,
     *,
     budget_seconds: float | None,
+    agreed: Callable[[float], float] = lambda seconds: seconds,
     clock: Callable[[], float],
 ) -> float:
     """Mean seconds of an optimiser step over an epoch.
@@ -45,6 +46,7 @@ def probe_step_seconds(
         order: which utterances each step takes.
         config: of the optimiser.
         budget_seconds: of the run; the probe takes about 4 % of it, and at least three batches.
+        agreed: makes a measured number the same on all processes, which must take equally many batches.
         clock: seconds.
     """
     lengths = order.batch_seconds()
@@ -64,7 +66,7 @@ def probe_step_seconds(
         return clock() - start
 
     module.train()
-    longest = take(by_length[:1])
+    longest = agreed(take(by_length[:1]))
     affordable = _MIN_BATCHES if budget_seconds is None else int(_BUDGET_SHARE * budget_seconds / max(longest, 1e-9))
     count = min(max(affordable, _MIN_BATCHES), _MAX_BATCHES, len(lengths))
     quantiles = [by_length[int((index + 0.5) / count * len(lengths))] for index in range(count)]

@@ -28,7 +28,7 @@ class RunRecord:
 
     Attributes:
         values: the entries.
-        budget_changed: the run is resumed with another budget than it was last given.
+        former_budget: that the run was last given; None for none, or a run that begins.
 
     Raises:
         TrainingError: the directory holds another run, its record is damaged, or it cannot be written.
@@ -43,12 +43,11 @@ class RunRecord:
         writes: bool = True,
     ) -> None:
         self._path, self._writes = directory / "train.json", writes
-        self.budget_changed = False
+        self.former_budget: str | None = None
         if self._path.exists():
             self.values = self._read()
             self._refuse_another(identity)
-            budgets = [side["config"].get("budget") for side in (self.values, identity) if "config" in side]
-            self.budget_changed = len(set(budgets)) > 1
+            self.former_budget = self.values.get("config", {}).get("budget")
             self.values |= identity
             return
         try:

@@ -19,6 +19,7 @@ from asr_headroom.models.protocols import Trainable
 __all__ = ["StoredTensors", "WeightLine"]
 
 _LORA_B = ("lora_B", "lora_embedding_B")
+_LORA_A = ("lora_A", "lora_embedding_A")
 
 
 class StoredTensors(Mapping[str, torch.Tensor]):
@@ -73,6 +74,7 @@ class WeightLine:
         self._module, self._base, self._tuned = module, base, tuned
         self._is_adapter = hasattr(module, "peft_config")
         if self._is_adapter:
+            _refuse_other_adapters(module, tuned)
             return
         assert base is not None
         strangers = sorted(set(base) ^ set(tuned)) or sorted(set(tuned) - set(module.state_dict()))
@@ -115,3 +117,16 @@ class WeightLine:
             if tuned.is_floating_point():
                 tuned = torch.lerp(self._base[name], tuned, alpha)
             state[name].copy_(tuned)
+
+
+def _refuse_other_adapters(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Only where an update is B A, and began at nothing, is scale 0 the base."""
+    strangers = [name for name in tensors if not any(part in name for part in (*_LORA_A, *_LORA_B))]
+    started = {getattr(config, "init_lora_weights", True) for config in module.peft_config.values()}  # type: ignore[operator]
+    unusual = started - {True, "gaussian", "orthogonal"}
+    if strangers or unusual:
+        what = f"it also trains {', '.join(strangers[:3])}" if strangers else f"init_lora_weights is {unusual.pop()!r}"
+        raise TrainingError(
+            f"the guard knows plain low-rank updates only, where scale 0 is the base; of this adapter {what}. "
+            "Train without, or switch the guard off"
+        )

@@ -31,7 +31,7 @@ def trained(seed=1):
 
 
 def errors_by_distance(base, tuned, harmful):
-    """Stands in for transcribing: the target gains with the distance from the base, another set loses from a point on."""
+    """Stands in for transcribing: the target gains with the distance from the base, another set loses at some point."""
     name = "model.encoder.conv1.weight"
     start = base.module.state_dict()[name].clone()
     whole = (tuned.module.state_dict()[name] - start).norm()

@@ -12,7 +12,8 @@ import pytest
 from asr_headroom.errors import DataError, TrainingError
 from asr_headroom.models.registry import load_model
 from asr_headroom.stages.bench import BenchConfig, bench
-from asr_headroom.stages.train import TrainStageConfig, _choose_rate, train
+from asr_headroom.stages.rates import choose_rate
+from asr_headroom.stages.train import TrainStageConfig, train
 
 
 def config(tiny_model, tones, tmp_path, **changes):
@@ -144,9 +145,9 @@ def test_rates_within_a_standard_error_give_way_to_the_lowest():
     noisy[:3] = 2
     outcomes = {rate: outcome(rate, noisy) for rate in (1e-4, 3e-4)}
     outcomes[1e-3] = outcome(1e-3, [1, 1, 3, *noisy[3:]])  # a hair better
-    assert _choose_rate(outcomes) == 1e-4
+    assert choose_rate(outcomes) == 1e-4
     outcomes[1e-3] = outcome(1e-3, noisy // 3)  # far better
-    assert _choose_rate(outcomes) == 1e-3
+    assert choose_rate(outcomes) == 1e-3
 
 
 def test_guard_data_and_what_was_measured_are_told(tiny_model, tones, tmp_path):
@@ -156,3 +157,30 @@ def test_guard_data_and_what_was_measured_are_told(tiny_model, tones, tmp_path):
     roles = [measured["role"] for measured in facts["guard"]["sets"]]
     assert roles == ["target", "guard", "nonspeech"]
     assert facts["minutes"]["load"] > 0
+
+
+def test_one_output_holds_one_kind_of_run(tiny_model, tones, tmp_path):
+    train(config(tiny_model, tones, tmp_path))
+    with pytest.raises(TrainingError, match="holds a run with a single learning rate"):
+        train(config(tiny_model, tones, tmp_path, learning_rate=None, learning_rates=(1e-3, 1e-4)))
+    other = str(tmp_path / "other")
+    train(config(tiny_model, tones, tmp_path, learning_rate=None, learning_rates=(1e-3, 1e-4), output=other))
+    with pytest.raises(TrainingError, match="holds a choice among learning rates"):
+        train(config(tiny_model, tones, tmp_path, output=other))
+
+
+def without_texts(tones, path):
+    rows = [json.loads(line) for line in Path(tones).read_text().splitlines()]
+    for row in rows:
+        row |= {"audio": str(Path(tones).parent / row["audio"]), "text": ""}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_recordings_without_words_guard_as_silence_and_are_no_dev_set(tiny_model, tones, tmp_path):
+    silence = without_texts(tones, tmp_path / "silence.jsonl")
+    model = train(config(tiny_model, tones, tmp_path, guard_data=(silence,)))
+    sets = json.loads((model / "headroom.json").read_text())["guard"]["sets"]
+    assert [s["role"] for s in sets] == ["target", "nonspeech", "nonspeech"]
+    with pytest.raises(DataError, match="no utterance has a reference"):
+        train(config(tiny_model, tones, tmp_path, dev=silence, output=str(tmp_path / "none")))

@@ -246,8 +246,9 @@ def on_budget(directory, seconds):
 
 def test_a_budget_shortens_the_plan_and_is_used_but_not_overdrawn(tmp_path):
     outcome = on_budget(tmp_path, 120.0).run()
-    assert outcome.reason == "done"
-    assert outcome.stopped_at == outcome.plan.total_steps
+    # The plan is a twentieth bolder than the forecast, so on a machine as fast as that the clock ends it.
+    assert outcome.reason == "budget"
+    assert 0.9 * outcome.plan.total_steps <= outcome.stopped_at < outcome.plan.total_steps
     minutes = json.loads((tmp_path / "train.json").read_text())["minutes"]
     assert 100 <= sum(minutes.values()) * 60 <= 120
     assert minutes["evaluate"] <= 0.3 * sum(minutes.values())
@@ -352,6 +353,8 @@ def test_a_raised_budget_goes_on_with_the_frozen_plan(tmp_path):
     first = slower_than_forecast(resumed(configs[0], 120.0)).run()
     assert first.reason == "budget"
     assert resumed(configs[0], 120.0).run() == first
+    lowered = short(max_steps=None, num_train_epochs=1000.0, eval_steps=None, budget="100s")
+    assert resumed(lowered, 100.0).run().stopped_at == first.stopped_at
     second = resumed(configs[1], 300.0).run()
     assert second.plan == first.plan
     assert second.reason == "done"

@@ -6,7 +6,7 @@ import pytest
 
 from asr_headroom.errors import ConfigError, TrainingError
 from asr_headroom.train.config import TrainConfig
-from asr_headroom.train.plan import make_plan
+from asr_headroom.train.plan import evaluation_sizes, make_plan
 
 
 def test_epochs_without_a_budget():
@@ -48,3 +48,26 @@ def test_all_problems_of_a_config_are_listed():
     message = str(caught.value)
     for word in ("learning_rate", "max_steps", "warmup_ratio", "budget 'soon'", "per_device_train_batch_size"):
         assert word in message
+
+
+def test_an_interval_that_was_asked_for_is_paid_for():
+    config = TrainConfig(num_train_epochs=1e6, eval_steps=10)
+    plan = make_plan(config, batch_size=1, steps_per_epoch=40, seconds_left=3600, budget_seconds=3600,
+                     step_seconds=1.0, eval_seconds=20.0)  # fmt: skip
+    assert plan.eval_steps == 10
+    assert 0.95 * 3600 <= plan.total_steps * 1.0 + plan.total_steps / 10 * 20.0 <= 1.06 * 3600
+
+
+def test_the_guard_gives_up_utterances_before_points():
+    config = TrainConfig()
+    wanted = evaluation_sizes(config, guard_sets=2, nonspeech=16)
+    assert (wanted.eval_utterances, wanted.guard_utterances, wanted.guard_points) == (100, 200, 4)
+    shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.1}
+    fewer = evaluation_sizes(config, budget_seconds=600, **shares)
+    assert fewer.guard_points == 4
+    assert (fewer.guard_utterances * 2 + 16) * 5 * 0.1 <= 0.15 * 600
+    assert fewer.eval_utterances * 3 * 0.1 <= 0.1 * 600
+    tight = evaluation_sizes(config, budget_seconds=100, **shares)
+    assert (tight.guard_utterances, tight.guard_points) == (29, 1)
+    least = evaluation_sizes(config, budget_seconds=1, **shares)
+    assert (least.eval_utterances, least.guard_utterances, least.guard_points) == (20, 20, 1)

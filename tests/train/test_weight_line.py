@@ -88,3 +88,14 @@ def test_models_of_another_shape_are_refused(folders, tmp_path):
         WeightLine.between_folders(tiny_whisper(), folders[0], tmp_path / "other")
     with pytest.raises(TrainingError, match=r"holds no model\*\.safetensors"):
         WeightLine.between_folders(tiny_whisper(), tmp_path / "nowhere", folders[1])
+
+
+def test_adapters_that_are_more_than_an_update_are_refused():
+    import peft
+
+    for options, what in (({"modules_to_save": ["layer_norm"]}, "also trains"), ({"use_dora": True}, "also trains"),
+                          ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'")):  # fmt: skip
+        settings = peft.LoraConfig(r=4, target_modules=["q_proj"], **options)
+        module = peft.get_peft_model(tiny_whisper().module, settings)
+        with pytest.raises(TrainingError, match=what):
+            WeightLine(module, None, peft.get_peft_model_state_dict(module))

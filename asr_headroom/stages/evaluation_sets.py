@@ -1,0 +1,104 @@
+"""Dev and guard sets as training compares on them: order, language, normaliser, and how they are measured."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from asr_headroom.data.manifest import Utterance
+from asr_headroom.data.nonspeech import nonspeech_utterances
+from asr_headroom.errors import DataError
+from asr_headroom.evaluate.transcribe import count_utterances
+from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.models.decoding import DecodingOptions
+from asr_headroom.models.protocols import Recognizer
+from asr_headroom.stages.data import Loaded
+from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
+from asr_headroom.train.guard import EvaluationSet, Measure, Role
+
+__all__ = ["evaluation_set", "guard_sets", "measure_in_batches"]
+
+logger = logging.getLogger(__name__)
+
+_NONSPEECH_SECONDS = 8.0
+"""Longest generated clip."""
+
+
+def evaluation_set(loaded: Loaded, role: Role, *, normalizer: str | None, seed: int) -> EvaluationSet:
+    """All utterances in a fixed random order, so that the first of them are a fair sample of the manifest.
+
+    Utterances whose reference is empty come last, as a set of them alone has no error rate; a guard set of nothing else
+    is somebody's own silence and noise, and is taken as such.
+
+    Args:
+        loaded: the manifest.
+        role: ``target`` or ``guard``.
+        normalizer: its id; the default of the set's language otherwise.
+        seed: of the order.
+
+    Raises:
+        DataError: no dev utterance has a reference.
+    """
+    utterances = loaded.manifest.utterances
+    language = _common_language(utterances)
+    if language is None and any(utterance.language for utterance in utterances):
+        logger.warning("'%s' mixes languages; it is scored in words, as bench would", loaded.manifest.name)
+    chosen = get_normalizer(normalizer) if normalizer else normalizer_for_language(language)
+    shuffled = [utterances[i] for i in np.random.default_rng(seed).permutation(len(utterances))]
+    ordered = sorted(shuffled, key=lambda utterance: not chosen(utterance.text))
+    if not chosen(ordered[0].text):
+        if role == "target":
+            raise DataError(f"'{loaded.manifest.name}': no utterance has a reference; dev data needs transcripts")
+        role = "nonspeech"
+    return EvaluationSet(name=loaded.manifest.name, role=role, utterances=ordered, normalizer=chosen)
+
+
+def guard_sets(
+    model: Recognizer, dev: EvaluationSet, others: Sequence[EvaluationSet], *, chose_the_step: int
+) -> list[EvaluationSet]:
+    """What the guard compares on: dev, the other sets, generated silence and noise.
+
+    Args:
+        model: gives sampling rate and longest recording.
+        dev: all dev utterances, in the order in which they are taken for evaluations.
+        others: guard sets.
+        chose_the_step: of dev, the first so many; they come last here, as the step was chosen to suit them.
+    """
+    nonspeech = nonspeech_utterances(
+        model.card.sampling_rate,
+        language=Counter(utterance.language for utterance in dev.utterances).most_common(1)[0][0],
+        max_duration=min(_NONSPEECH_SECONDS, model.card.max_duration or math.inf),
+    )
+    fresh, used = dev.utterances[chose_the_step:], dev.utterances[:chose_the_step]
+    spoken = [utterance for utterance in fresh if dev.normalizer(utterance.text)]
+    empty = [utterance for utterance in fresh if not dev.normalizer(utterance.text)]
+    return [
+        replace(dev, utterances=[*spoken, *used, *empty]),
+        *others,
+        replace(dev, name="silence and noise", role="nonspeech", utterances=nonspeech),
+    ]
+
+
+def measure_in_batches(batch_size: int) -> Measure:
+    """Greedy transcription in batches of at most ``batch_size``, counted under the set's normaliser."""
+
+    def measure(model: Recognizer, eval_set: EvaluationSet) -> list[ErrorCounts]:
+        return count_utterances(
+            model,
+            eval_set.utterances,
+            DecodingOptions(),
+            normalizer=eval_set.normalizer,
+            batch_size=batch_size,
+        )
+
+    return measure
+
+
+def _common_language(utterances: Sequence[Utterance]) -> str | None:
+    languages = {utterance.language for utterance in utterances}
+    return languages.pop() if len(languages) == 1 else None
