@@ -39,10 +39,11 @@ from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.store import write_whole
 from asr_headroom.stopping import StopRequests
-from asr_headroom.train.checkpoint import FACTS_FILE, CheckpointFolder
+from asr_headroom.train.checkpoint import CheckpointFolder
 from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.delivery import Delivery
 from asr_headroom.train.feed import Feed, StepBatches
-from asr_headroom.train.guard import EvaluationSet, GuardOutcome, GuardRecord, Measure, describe_base, run_guard
+from asr_headroom.train.guard import EvaluationSet, Measure
 from asr_headroom.train.memory import peak_memory_now
 from asr_headroom.train.methods import trainable_parameters
 from asr_headroom.train.objectives import LossModule
@@ -50,7 +51,6 @@ from asr_headroom.train.optimizer import learning_rate_at, make_optimizer
 from asr_headroom.train.plan import Plan, Sizes, evaluation_sizes, make_plan
 from asr_headroom.train.probe import probe_step_seconds
 from asr_headroom.train.record import RunRecord
-from asr_headroom.train.weight_line import WeightLine
 
 __all__ = ["Training", "TrainingOutcome"]
 
@@ -179,32 +179,24 @@ class Training:
         """
         self._record = self._open_record()
         record = self._record.values
-        if self._is_delivered() and not self._has_more_budget():
+        before = {name: minutes * 60 for name, minutes in record["minutes"].items()}
+        used = sum(before.values()) + sum(self._ledger.seconds.values())
+        self._budget = Budget(self._budget_seconds, used=used, clock=self._clock)
+        self._delivery = self._make_delivery()
+        if self._delivery.is_done() and not self._has_more_budget():
             return self._stored_outcome()
-        for name, minutes in record["minutes"].items():
-            self._ledger.seconds[name] = self._ledger.seconds.get(name, 0.0) + minutes * 60
-        self._budget = Budget(self._budget_seconds, used=sum(self._ledger.seconds.values()), clock=self._clock)
+        for name, seconds in before.items():
+            self._ledger.seconds[name] = self._ledger.seconds.get(name, 0.0) + seconds
         with StopRequests() as self._stop:
             if record.get("status") not in ("trained", "complete") or self._has_more_budget():
                 self._train()
             if self._wants_delivery:
-                self._deliver()
+                self._delivery.deliver(self._frozen_sizes(), extra_minutes=self._minutes_elsewhere)
             else:
                 self._save_record()
             if self._agreed(self._stop.requested):
                 raise self._stop.stopped("stopped; what was begun is done, the same command goes on with what follows")
         return self._stored_outcome()
-
-    def _is_delivered(self) -> bool:
-        """The run is complete, and what lies there is what it delivered."""
-        record, facts = self._record.values, self._model_directory / FACTS_FILE
-        if record.get("status") != "complete" or not facts.is_file():
-            return False
-        try:
-            stored = json.loads(facts.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return all(stored.get(name) == value for name, value in self._record.values["facts"].items())
 
     def _has_more_budget(self) -> bool:
         """The plan was cut short by a budget that has been raised since: it is gone on with."""
@@ -224,33 +216,11 @@ class Training:
             if not self._history:
                 best = self._evaluate_and_save(0, best)
             if self._wants_delivery:
-                self._guard_base()
+                self._delivery.measure_base(self._sizes)
         plan = self._frozen_plan()
         with self._ledger.stage("train"):  # reading audio included; evaluating and saving are booked on their own
             step, best, reason = self._take_steps(step, best, plan)
         self._save_record(status="trained", best=best, stopped_at=step, reason=reason)
-
-    def _deliver(self) -> None:
-        """Lets the guard choose, and writes what it chose."""
-        best = self._record.values["best"]
-        self.model.module.to(self._accelerator.device)
-        outcome: GuardOutcome | None = None
-        if self._guard_sets:
-            try:
-                with self._ledger.stage("guard"):
-                    outcome = self._guard(best["step"])
-            finally:
-                self._save_record()  # stopped or killed in the guard, its minutes are spent all the same
-        alpha = outcome.alpha if outcome else 1.0 if best["step"] else 0.0
-        with self._ledger.stage("save"):
-            if self._accelerator.is_main_process:
-                facts = self._model_facts(best, outcome)
-                if alpha in (0.0, 1.0):
-                    self._checkpoints.export(best["step"] if alpha else 0, self._model_directory, facts)
-                else:
-                    self._checkpoints.export_model(self.model, self._model_directory, facts)
-            self._accelerator.wait_for_everyone()
-        self._save_record(status="complete", alpha=alpha, delivered_because=outcome.reason if outcome else "")
 
     def _stored_outcome(self) -> TrainingOutcome:
         record = self._record.values
@@ -404,58 +374,6 @@ class Training:
         patience = self.config.early_stopping_patience
         return patience is not None and sum(row["step"] > best["step"] for row in self._history) >= patience
 
-    # ------------------------------------------------------------------ guard
-
-    def _guard_record(self, best_step: int | None = None) -> GuardRecord:
-        record = GuardRecord(
-            self.directory / "guard.json",
-            base=self._facts,
-            tuned=f"step {best_step}",
-            writes=self._accelerator.is_main_process,
-        )
-        self._accelerator.wait_for_everyone()  # all have read before one writes
-        return record
-
-    def _sized_guard_sets(self) -> list[EvaluationSet]:
-        return [eval_set.first(self._sizes.guard_utterances) for eval_set in self._guard_sets]
-
-    def _guard_base(self) -> None:
-        """Measures the base on the guard's sets: needed anyway, and it says what the points will cost."""
-        if not self._guard_sets:
-            return
-        record = self._guard_record()
-        for eval_set in self._sized_guard_sets():
-            if record.holds(0.0, [eval_set]):
-                continue
-            start = self._clock()
-            with self._ledger.stage("guard"):
-                record.measure(self.model, 0.0, eval_set, self._measured)
-            spent = self._record.values.get("guard_base_seconds", 0.0) + self._clock() - start
-            self._save_record(status="running", guard_base_seconds=spent)
-
-    def _guard(self, best_step: int) -> GuardOutcome:
-        self._sizes = self._frozen_sizes()
-        sets, record = self._sized_guard_sets(), self._guard_record(best_step)
-        if best_step == 0:
-            return describe_base("no training step beat the base on dev", sets, record)
-        folders = [self._checkpoints.path(step) for step in (0, best_step)]
-        line = WeightLine.between_folders(self.model, *folders)
-        outcome = run_guard(
-            self.model,
-            line,
-            sets,
-            self._sizes.guard_points,
-            self._measured,
-            record,
-            point_seconds=self._record.values.get("guard_base_seconds", 0.0),
-            margin=self.config.guard.margin,
-            fits=lambda seconds: self._agreed(self._budget.remaining > seconds),
-            clock=self._clock,
-        )
-        what = f"point {outcome.alpha:g} of the way from the base" if outcome.alpha else "the base"
-        self._say("guard: %s is delivered: %s", what, outcome.reason)
-        return outcome
-
     def _measured(self, model: Recognizer, eval_set: EvaluationSet) -> Sequence[ErrorCounts]:
         """Counts on which all processes agree, as what they decide must be the same everywhere."""
         if self._agreed(self._stop.requested):
@@ -514,7 +432,7 @@ class Training:
                 )
             )
         spent = {name: self._agreed(seconds) for name, seconds in self._ledger.seconds.items()}
-        guarded = self._agreed(self._record.values.get("guard_base_seconds", 0.0))
+        guarded = self._agreed(self._delivery.base_seconds)
         plan = make_plan(
             self.config,
             batch_size=self._batch_size,
@@ -561,6 +479,24 @@ class Training:
         self._say("resumed from step %d in %s", state["step"], self.directory)
         return state["step"], state["best"]
 
+    def _make_delivery(self) -> Delivery:
+        return Delivery(
+            model=self.model,
+            sets=self._guard_sets,
+            measure=self._measured,
+            checkpoints=self._checkpoints,
+            record=self._record,
+            ledger=self._ledger,
+            budget=self._budget,
+            facts=self._facts | {"method": self.config.method},
+            directory=self.directory,
+            target=self._model_directory,
+            margin=self.config.guard.margin,
+            accelerator=self._accelerator,
+            agreed=self._agreed,
+            clock=self._clock,
+        )
+
     def _open_record(self) -> RunRecord:
         return RunRecord(
             self.directory,
@@ -578,16 +514,6 @@ class Training:
 
     def _write_history(self) -> None:
         write_whole(self.directory / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self._history))
-
-    def _model_facts(self, best: dict[str, Any], outcome: GuardOutcome | None) -> dict[str, Any]:
-        """``headroom.json`` beside the weights: what a later bench must know of them."""
-        return self._facts | {
-            "method": self.config.method,
-            "trainable_parameters": self._record.values["trainable_parameters"],
-            "best_step": best["step"],
-            "guard": dict(outcome.facts) if outcome else None,
-            "minutes": self._ledger.minutes | self._minutes_elsewhere,
-        }
 
     def _say(self, message: str, *values: Any) -> None:
         if self._accelerator.is_main_process:
