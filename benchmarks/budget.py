@@ -32,6 +32,7 @@ HEADER = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 3, 4, 6])
+    parser.add_argument("--only", choices=("lab", "tiny.en"), help="one stream instead of both")
     parser.add_argument("--output", type=Path, help="keep the runs here")
     arguments = parser.parse_args()
     shared = Path(os.environ.get("ASR_HEADROOM_SHARED", "../shared"))
@@ -40,6 +41,7 @@ def main() -> None:
         streams = [lab_commands(root)]
         if (shared / "speech/en_speechocean").is_dir():
             streams.append(children_commands(shared))
+        streams = [stream for stream in streams if arguments.only in (None, stream[0])]
         print(HEADER, flush=True)
         threads = [
             threading.Thread(target=run_all, args=(name, commands, arguments.minutes, root))
