@@ -25,7 +25,7 @@ class GuardConfig:
     enabled: bool = True
     """Off delivers the best step as it is."""
 
-    points: int = 4
+    points: int = 5
     """Points measured on the line from the base to the fine-tuned weights, the fine-tuned end included."""
 
     utterances: int = 200

@@ -57,7 +57,7 @@ Role = Literal["target", "guard", "nonspeech"]
 _LEVEL = 0.05
 _KEPT_SHARE = 0.9
 """Of the best point's gain on dev that a milder point must keep."""
-_FINEST = 1 / 8
+_FINEST = 1 / 16
 """Points nearer to each other than this are not told apart."""
 
 

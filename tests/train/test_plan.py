@@ -61,11 +61,11 @@ def test_an_interval_that_was_asked_for_is_paid_for():
 def test_the_guard_gives_up_utterances_before_points():
     config = TrainConfig()
     wanted = evaluation_sizes(config, guard_sets=2, nonspeech=16)
-    assert (wanted.eval_utterances, wanted.guard_utterances, wanted.guard_points) == (100, 200, 4)
+    assert (wanted.eval_utterances, wanted.guard_utterances, wanted.guard_points) == (100, 200, 5)
     shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.1}
     fewer = evaluation_sizes(config, budget_seconds=600, **shares)
-    assert fewer.guard_points == 4
-    assert (fewer.guard_utterances * 2 + 16) * 5 * 0.1 <= 0.15 * 600
+    assert fewer.guard_points == 5
+    assert (fewer.guard_utterances * 2 + 16) * 6 * 0.1 <= 0.15 * 600
     assert fewer.eval_utterances * 3 * 0.1 <= 0.1 * 600
     tight = evaluation_sizes(config, budget_seconds=100, **shares)
     assert (tight.guard_utterances, tight.guard_points) == (29, 1)
