@@ -39,6 +39,7 @@ class Delivery:
         facts: of model and data, for ``headroom.json``.
         directory: of the run; gets ``guard.json``.
         target: folder of the delivered model.
+        points: of the guard, at most.
         margin: see :func:`asr_headroom.train.guard.choose_point`.
         accelerator: the processes.
         agreed: the main process's value on all of them.
@@ -55,6 +56,7 @@ class Delivery:
     facts: Mapping[str, Any]
     directory: Path
     target: Path
+    points: int
     margin: float
     accelerator: Accelerator
     agreed: Callable[[Any], Any]
@@ -93,7 +95,7 @@ class Delivery:
         """Lets the guard choose, and writes what it chose with ``headroom.json`` beside it.
 
         Args:
-            sizes: of sets and points.
+            sizes: of the sets.
             extra_minutes: to be told in the ledger of the delivered model.
 
         Raises:
@@ -135,7 +137,7 @@ class Delivery:
             self.model,
             line,
             sets,
-            sizes.guard_points,
+            self.points,
             self.measure,
             known,
             point_seconds=self.base_seconds,

@@ -312,7 +312,7 @@ class Training:
         with self._ledger.stage("evaluate"):
             counts = self._measured(self.model, self._dev.first(self._sizes.eval_utterances))
             total = ErrorCounts.total(counts)
-            dev_loss = self._dev_loss()
+            dev_loss = self._dev_loss(self._sizes.eval_utterances)
         row = {
             "step": step,
             "dev_loss": dev_loss,
@@ -352,10 +352,10 @@ class Training:
         raise self._stop.stopped(f"stopped after step {step}; the same command goes on from there")
 
     @torch.no_grad()
-    def _dev_loss(self) -> float:
-        """Mean nats per target unit on the dev utterances."""
+    def _dev_loss(self, count: int) -> float:
+        """Mean nats per target unit on the first ``count`` dev utterances."""
         self.model.module.eval()
-        data = self._dev_targets[: self._sizes.eval_utterances]
+        data = self._dev_targets[:count]
         keys = [self.model.batch_key(u) for u in data]
         plan = plan_batches([u.measured_duration() for u in data], keys, self.config.per_device_train_batch_size)
         nats = targets = 0.0
@@ -395,6 +395,7 @@ class Training:
             with self._ledger.stage("probe"):
                 start, few = self._clock(), self._dev.first(_PROBE_UTTERANCES)
                 self._measured(self.model, few)
+                self._dev_loss(len(few.utterances))
                 seconds = (self._clock() - start) / len(few.utterances)
         sizes = evaluation_sizes(
             self.config,
@@ -491,6 +492,7 @@ class Training:
             facts=self._facts | {"method": self.config.method},
             directory=self.directory,
             target=self._model_directory,
+            points=self.config.guard.points,
             margin=self.config.guard.margin,
             accelerator=self._accelerator,
             agreed=self._agreed,

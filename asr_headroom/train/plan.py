@@ -19,12 +19,14 @@ _EVALUATION_SHARE = 0.25
 """Share of a budget that evaluations on dev and the guard may take together, at most."""
 _GUARD_SHARE = 0.15
 """Share of a budget that the guard may take, at most."""
-_BOLDNESS = 1.05
+_BOLDNESS = 1.1
 """Steps are laid out for a machine this much faster than the probe: where it is not, the clock ends the run with the
 learning rate nearly at 0, and where it is, the time is used."""
 _MAX_EVALUATIONS = 10
 _MIN_EVALUATIONS = 3
-_MIN_UTTERANCES = 20
+_MIN_UTTERANCES = 10
+_PLANNED_POINTS = 3
+"""Of the guard, under a budget: it often needs no more, and measures further ones in time that is left over."""
 _SAFETY_SECONDS = 1.0
 """Kept back, so that writing the last files does not overdraw the budget."""
 
@@ -72,7 +74,7 @@ class Sizes:
     Attributes:
         eval_utterances: of dev, at each evaluation.
         guard_utterances: of dev and of each guard set, at each point of the guard.
-        guard_points: points that the guard measures, besides the base.
+        guard_points: points that the guard is sure to have time for, besides the base.
     """
 
     eval_utterances: int
@@ -92,7 +94,7 @@ def evaluation_sizes(
     """What the config asks for, cut down to the shares of a budget.
 
     A part of the evaluations' quarter pays for at least three evaluations, the rest for the guard. The guard gives up
-    utterances first; where even 20 of each set are too many, points.
+    utterances first; where even 10 of each set are too many, points.
 
     Args:
         config: what is wanted.
@@ -108,7 +110,7 @@ def evaluation_sizes(
     seconds = max(seconds_per_utterance, 1e-9)
     affordable = int((_EVALUATION_SHARE - _GUARD_SHARE) * budget_seconds / (_MIN_EVALUATIONS * seconds))
     guarded, points = min(wanted, _MIN_UTTERANCES), 1
-    for tried in range(config.guard.points, 0, -1):
+    for tried in range(min(config.guard.points, _PLANNED_POINTS), 0, -1):
         # The base is measured as well.
         utterances = _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / (seconds * (tried + 1))
         fitting = int((utterances - nonspeech) / max(guard_sets, 1))

@@ -18,7 +18,7 @@ from asr_headroom.train.optimizer import make_optimizer
 
 __all__ = ["probe_step_seconds"]
 
-_MIN_BATCHES = 3
+_MIN_BATCHES = 2
 _MAX_BATCHES = 12
 _BUDGET_SHARE = 0.04
 
@@ -45,7 +45,7 @@ def probe_step_seconds(
         feed: reads them.
         order: which utterances each step takes.
         config: of the optimiser.
-        budget_seconds: of the run; the probe takes about 4 % of it, and at least three batches.
+        budget_seconds: of the run; the probe takes about 4 % of it, and at least two batches.
         agreed: makes a measured number the same on all processes, which must take equally many batches.
         clock: seconds.
     """

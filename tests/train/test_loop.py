@@ -174,7 +174,7 @@ def test_early_stop_counts_evaluations_without_a_new_best(tmp_path):
         return [ErrorCounts(hits=10 - errors, substitutions=errors)]
 
     training = start(tmp_path, short(max_steps=40, eval_steps=2, early_stopping_patience=2), measure=measure)
-    training._dev_loss = lambda: 1.0  # the tie at step 10 is no new best
+    training._dev_loss = lambda count: 1.0  # the tie at step 10 is no new best
     outcome = training.run()
     assert (outcome.reason, outcome.best_step, outcome.stopped_at) == ("early stop", 6, 10)
     assert_equal_weights(weights(tmp_path), weights(tmp_path, "checkpoints/step-00000006"))
@@ -246,7 +246,7 @@ def on_budget(directory, seconds):
 
 def test_a_budget_shortens_the_plan_and_is_used_but_not_overdrawn(tmp_path):
     outcome = on_budget(tmp_path, 120.0).run()
-    # The plan is a twentieth bolder than the forecast, so on a machine as fast as that the clock ends it.
+    # The plan is a tenth bolder than the forecast, so on a machine as fast as that the clock ends it.
     assert outcome.reason == "budget"
     assert 0.9 * outcome.plan.total_steps <= outcome.stopped_at < outcome.plan.total_steps
     minutes = json.loads((tmp_path / "train.json").read_text())["minutes"]

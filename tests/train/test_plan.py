@@ -25,9 +25,9 @@ def test_a_budget_is_kept_and_evaluations_take_at_most_a_quarter(seconds):
         config, batch_size=16, steps_per_epoch=40, seconds_left=seconds, step_seconds=2.0, eval_seconds=9.0
     )
     evaluations = -(-plan.total_steps // plan.eval_steps)
-    # A twentieth bolder than the forecast: the clock ends what does not fit.
-    assert plan.total_steps * 2.0 / 1.05 + evaluations * 9.0 <= seconds
-    assert plan.total_steps * 2.0 / 1.05 + evaluations * 9.0 >= 0.8 * seconds
+    # A tenth bolder than the forecast: the clock ends what does not fit.
+    assert plan.total_steps * 2.0 / 1.1 + evaluations * 9.0 <= seconds
+    assert plan.total_steps * 2.0 / 1.1 + evaluations * 9.0 >= 0.8 * seconds
     assert evaluations * 9.0 <= 0.25 * seconds or evaluations == 1
 
 
@@ -55,7 +55,7 @@ def test_an_interval_that_was_asked_for_is_paid_for():
     plan = make_plan(config, batch_size=1, steps_per_epoch=40, seconds_left=3600, budget_seconds=3600,
                      step_seconds=1.0, eval_seconds=20.0)  # fmt: skip
     assert plan.eval_steps == 10
-    assert 0.95 * 3600 <= plan.total_steps * 1.0 + plan.total_steps / 10 * 20.0 <= 1.06 * 3600
+    assert 0.95 * 3600 <= plan.total_steps * 1.0 + plan.total_steps / 10 * 20.0 <= 1.11 * 3600
 
 
 def test_the_guard_gives_up_utterances_before_points():
@@ -64,10 +64,10 @@ def test_the_guard_gives_up_utterances_before_points():
     assert (wanted.eval_utterances, wanted.guard_utterances, wanted.guard_points) == (100, 200, 5)
     shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.1}
     fewer = evaluation_sizes(config, budget_seconds=600, **shares)
-    assert fewer.guard_points == 5
-    assert (fewer.guard_utterances * 2 + 16) * 6 * 0.1 <= 0.15 * 600
+    assert fewer.guard_points == 3
+    assert (fewer.guard_utterances * 2 + 16) * 4 * 0.1 <= 0.15 * 600
     assert fewer.eval_utterances * 3 * 0.1 <= 0.1 * 600
-    tight = evaluation_sizes(config, budget_seconds=100, **shares)
-    assert (tight.guard_utterances, tight.guard_points) == (29, 1)
+    tight = evaluation_sizes(config, budget_seconds=60, **shares)
+    assert (tight.guard_utterances, tight.guard_points) == (14, 1)
     least = evaluation_sizes(config, budget_seconds=1, **shares)
-    assert (least.eval_utterances, least.guard_utterances, least.guard_points) == (20, 20, 1)
+    assert (least.eval_utterances, least.guard_utterances, least.guard_points) == (10, 10, 1)
