@@ -19,7 +19,7 @@ _EVALUATION_SHARE = 0.25
 """Share of a budget that evaluations on dev and the guard may take together, at most."""
 _GUARD_SHARE = 0.15
 """Share of a budget that the guard may take, at most."""
-_BOLDNESS = 1.1
+_BOLDNESS = 1.15
 """Steps are laid out for a machine this much faster than the probe: where it is not, the clock ends the run with the
 learning rate nearly at 0, and where it is, the time is used."""
 _MAX_EVALUATIONS = 10

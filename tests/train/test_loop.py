@@ -246,9 +246,9 @@ def on_budget(directory, seconds):
 
 def test_a_budget_shortens_the_plan_and_is_used_but_not_overdrawn(tmp_path):
     outcome = on_budget(tmp_path, 120.0).run()
-    # The plan is a tenth bolder than the forecast, so on a machine as fast as that the clock ends it.
+    # The plan is a seventh bolder than the forecast, so on a machine as fast as that the clock ends it.
     assert outcome.reason == "budget"
-    assert 0.9 * outcome.plan.total_steps <= outcome.stopped_at < outcome.plan.total_steps
+    assert 0.8 * outcome.plan.total_steps <= outcome.stopped_at < outcome.plan.total_steps
     minutes = json.loads((tmp_path / "train.json").read_text())["minutes"]
     assert 100 <= sum(minutes.values()) * 60 <= 120
     assert minutes["evaluate"] <= 0.3 * sum(minutes.values())
