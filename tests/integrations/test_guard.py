@@ -53,7 +53,12 @@ def test_the_model_is_left_at_the_point_chosen(monkeypatch, tmp_path, harmful, a
     monkeypatch.setattr(module, "count_utterances", errors_by_distance(base, tuned, harmful))
     collator = SpeechCollator(tuned.processor, tuned.module, language="en")
     outcome = guard_model(
-        tuned.module, base=str(tmp_path / "base"), collator=collator, dev=ROWS, others={"others": ROWS}
+        tuned.module,
+        base=str(tmp_path / "base"),
+        collator=collator,
+        dev=ROWS,
+        others={"others": ROWS},
+        config=GuardConfig(points=3),
     )
     assert outcome.alpha == alpha
     assert [s["name"] for s in outcome.facts["sets"]] == ["dev", "others", "silence and noise"]

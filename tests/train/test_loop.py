@@ -250,7 +250,7 @@ def test_a_budget_shortens_the_plan_and_is_used_but_not_overdrawn(tmp_path):
     assert outcome.reason == "budget"
     assert 0.8 * outcome.plan.total_steps <= outcome.stopped_at < outcome.plan.total_steps
     minutes = json.loads((tmp_path / "train.json").read_text())["minutes"]
-    assert 100 <= sum(minutes.values()) * 60 <= 120
+    assert 100 <= sum(minutes.values()) * 60 <= 120.1  # minutes are stored to four digits
     assert minutes["evaluate"] <= 0.3 * sum(minutes.values())
     history = [json.loads(line)["step"] for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert history[0] == 0
