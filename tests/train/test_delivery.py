@@ -154,10 +154,8 @@ def test_killed_at_any_measurement_it_ends_with_the_same_bits(tmp_path, method):
 
     start(tmp_path / "whole", config(method), measure=counted).run()
     total = len(calls)
-    assert total in (
-        3 + 2,
-        3 + 2 + 4 * 2,
-    )  # evaluations, base on the guard's sets, and unless the base was best, points
+    # Evaluations, the base on the guard's sets, and unless the base was best, three points.
+    assert total in (3 + 2, 3 + 2 + 3 * 2)
     for survived in {2, 4, 7, 11} & set(range(total)):
         calls.clear()
 
