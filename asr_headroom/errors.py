@@ -94,6 +94,9 @@ class Stopped(AsrHeadroomError):
         super().__init__(message)
         self.exit_code = 128 + signal_number
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
+        return type(self), (str(self), self.exit_code - 128)
+
 
 class ShapeError(AsrHeadroomError, ValueError):
     """Arrays whose shapes do not belong together."""

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override one setting of the recipe",
     )
+    parser.add_argument("--jobs", type=int, metavar="N", help="steps that run beside each other [2]")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
     speech = verbs.add_parser("speech", help="write a corpus of synthetic speech with its manifest")
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _recipe(arguments: argparse.Namespace) -> int:
     from asr_headroom.recipes.run import run_recipe
 
-    run_recipe("lab", output=Path(arguments.output), overrides=arguments.set, say=print)
+    run_recipe("lab", output=Path(arguments.output), overrides=arguments.set, jobs=arguments.jobs, say=print)
     return 0
 
 

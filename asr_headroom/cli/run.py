@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", help="name of a packaged recipe, or path of a .yaml file")
     parser.add_argument("--output", metavar="DIR", help="folder for the steps' folders [runs/NAME]")
     parser.add_argument("--set", metavar="STEP.FIELD=VALUE", action="append", default=[], help="override one setting")
+    parser.add_argument("--jobs", type=int, metavar="N", help="steps that run beside each other [the recipe's, else 1]")
     parser.add_argument("--list", action="store_true", help="list the packaged recipes")
     parser.add_argument("--dry-run", action="store_true", help="check the recipe, print its steps and stop")
 
@@ -35,5 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{step.name:<24} {step.verb:<8} {recipe.fingerprints[step.name]}{after}")
         return 0
     output = Path(arguments.output or Path("runs") / Path(arguments.recipe).stem)
-    run_recipe(arguments.recipe, output=output, overrides=arguments.set, say=print)
+    run_recipe(arguments.recipe, output=output, overrides=arguments.set, jobs=arguments.jobs, say=print)
     return 0

@@ -8,7 +8,8 @@ these, and from how fast the steps before were here, comes the time left::
       seconds: 20
       train: {model: "${package}/lab/base", train: "${speech-zh-train}", method: lora}
 
-``${step}`` stands for an earlier step's folder, ``${package}`` for the installed package. A step's fingerprint is taken
+``${step}`` stands for an earlier step's folder, ``${package}`` for the installed package. With ``jobs: 2`` steps that do
+not need each other run beside each other, with ``threads`` of torch each. A step's fingerprint is taken
 over its settings and those of every step it refers to, so a changed recipe never passes for the one that was run.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +31,9 @@ from asr_headroom.budget import format_minutes
 from asr_headroom.config import apply_overrides, fingerprint, from_mapping, load_yaml
 from asr_headroom.errors import ConfigError, ResultsError, did_you_mean
 from asr_headroom.recipes.steps import STEP_KINDS
+from asr_headroom.recipes.workers import Workers
 from asr_headroom.results.store import write_json
+from asr_headroom.stopping import StopRequests
 
 __all__ = ["Recipe", "Step", "load_recipe", "recipe_names", "run_recipe"]
 
@@ -60,12 +64,24 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe: every verb exists, every setting is known, every reference points backwards."""
+    """A checked recipe: every verb exists, every setting is known, every reference points backwards.
+
+    Attributes:
+        name: for messages.
+        description: one line.
+        steps: in order.
+        fingerprints: by step.
+        jobs: steps that may run beside each other.
+        threads: of torch in each of these, so that numbers do not depend on the machine's cores; None divides the cores
+            among the jobs.
+    """
 
     name: str
     description: str
     steps: tuple[Step, ...]
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    jobs: int = 1
+    threads: int | None = None
 
 
 def recipe_names() -> list[str]:
@@ -91,10 +107,16 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             f"(in the package: {', '.join(recipe_names())}; or give the path of a .yaml file)"
         )
     values = load_yaml(path)
-    unknown = set(values) - {"name", "description", "steps"}
+    unknown = set(values) - {"name", "description", "steps", "jobs", "threads"}
     if unknown or not isinstance(values.get("steps"), list) or not values["steps"]:
-        raise ConfigError(f"{path}: write 'name', 'description' and a non-empty list 'steps', nothing else")
+        raise ConfigError(
+            f"{path}: write 'name', 'description', a non-empty list 'steps' and if you like 'jobs' and 'threads', "
+            "nothing else"
+        )
     problems: list[str] = []
+    for key in ("jobs", "threads"):
+        if key in values and (type(values[key]) is not int or values[key] < 1):
+            problems.append(f"{path}: {key} is {values[key]!r}; write a whole number of at least 1")
     steps: list[Step] = []
     for number, plain in enumerate(values["steps"], start=1):
         steps += _read_step(plain, f"{path}: step {number}", [step.name for step in steps], problems)
@@ -104,7 +126,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if problems:
         raise ConfigError("\n".join(problems))
     return Recipe(
-        str(values.get("name", path.stem)), str(values.get("description", "")), tuple(steps), _fingerprints(steps)
+        name=str(values.get("name", path.stem)),
+        description=str(values.get("description", "")),
+        steps=tuple(steps),
+        fingerprints=_fingerprints(steps),
+        jobs=values.get("jobs", 1),
+        threads=values.get("threads"),
     )
 
 
@@ -113,54 +140,140 @@ def run_recipe(
     *,
     output: Path,
     overrides: Sequence[str] = (),
+    jobs: int | None = None,
     say: Callable[[str], None] = logger.info,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Executes a recipe's steps in order; a step that is done already is skipped.
+    """Executes a recipe's steps; a step that is done already is skipped.
 
     Args:
         name_or_path: see :func:`load_recipe`.
         output: folder that gets one folder per step.
         overrides: ``step.field=value``.
-        say: takes the lines that steps have to say, such as tables and verdicts.
+        jobs: steps beside each other; None takes the recipe's.
+        say: takes the lines that steps have to say, such as tables and verdicts, in the recipe's order.
         clock: for the minutes.
 
     Raises:
         ConfigError: the recipe is wrong, or a step was run there before with other settings.
         AsrHeadroomError: a step failed; the steps before it stay done.
+        Stopped: a signal asked to stop while steps ran beside each other.
     """
     recipe = load_recipe(name_or_path, overrides)
+    jobs = recipe.jobs if jobs is None else jobs
+    if jobs < 1:
+        raise ConfigError(f"--jobs {jobs}: write a whole number of at least 1")
     _refuse_changed_steps(recipe, output)
-    folders = {step.name: output / step.name for step in recipe.steps}
     begin = clock()
-    pace = _Pace()
-    for number, step in enumerate(recipe.steps, start=1):
-        mark = output / ".done" / f"{step.name}.json"
-        kind = STEP_KINDS[step.verb]
-        settings = _resolve(step.settings, folders)
-        config: Any = from_mapping(kind.config_type, {**settings, "output": str(folders[step.name])}, where=step.name)
-        if mark.is_file():
-            logger.info("[%d/%d] %s: done before", number, len(recipe.steps), step.name)
-            kind.repeat(config, say)
-            continue
-        left = pace.time_left(recipe.steps[number - 1 :])
-        logger.info("[%d/%d] %s: %s%s", number, len(recipe.steps), step.name, step.verb, left)
-        start = clock()
-        kind.execute(config, say)
-        minutes = (clock() - start) / 60
-        pace.add(step, minutes * 60)
+    run = _Run(recipe, output, say, jobs)
+    if jobs == 1 and recipe.threads is None:
+        _run_in_turn(run, clock)
+    else:
+        _run_beside_each_other(run, jobs)
+    logger.info("recipe '%s': %d steps in %s", recipe.name, len(recipe.steps), format_minutes(clock() - begin))
+
+
+class _Run:
+    """A recipe on its way: what is done, and what is still to be said."""
+
+    def __init__(self, recipe: Recipe, output: Path, say: Callable[[str], None], jobs: int) -> None:
+        self.recipe, self._output, self._say = recipe, output, say
+        self._folders = {step.name: output / step.name for step in recipe.steps}
+        self._pace = _Pace(jobs)
+        self._said: dict[str, Sequence[str]] = {}
+        self.waiting = list(recipe.steps)
+        self.done: set[str] = set()
+
+    def settings(self, step: Step) -> dict[str, Any]:
+        return {**_resolve(step.settings, self._folders), "output": str(self._folders[step.name])}
+
+    def take_ready(self) -> Step | None:
+        """The first step that waits for nothing; those done before are passed over, and say what they said."""
+        for step in list(self.waiting):
+            if self._mark(step).is_file():
+                logger.info("%s %s: done before", self._place(step), step.name)
+                said: list[str] = []
+                STEP_KINDS[step.verb].repeat(_config(step, self.settings(step)), said.append)
+                self.waiting.remove(step)
+                self._finish(step, said)
+            elif self.done.issuperset(step.needs):
+                left = self._pace.time_left(self.waiting)
+                logger.info("%s %s: %s%s", self._place(step), step.name, step.verb, left)
+                self.waiting.remove(step)
+                return step
+        return None
+
+    def mark_done(self, step: Step, seconds: float, said: Sequence[str]) -> None:
+        mark = self._mark(step)
         try:
             mark.parent.mkdir(parents=True, exist_ok=True)
-            write_json(mark, {"fingerprint": recipe.fingerprints[step.name], "minutes": minutes})
+            write_json(mark, {"fingerprint": self.recipe.fingerprints[step.name], "minutes": seconds / 60})
         except OSError as error:
             raise ResultsError(f"{mark}: cannot be written ({error}); check --output and the disk") from error
-    logger.info("recipe '%s': %d steps in %s", recipe.name, len(recipe.steps), format_minutes(clock() - begin))
+        self._pace.add(step, seconds)
+        self._finish(step, said)
+
+    def _finish(self, step: Step, said: Sequence[str]) -> None:
+        self.done.add(step.name)
+        self._said[step.name] = said
+        # In the recipe's order, whichever step was done first.
+        for earlier in self.recipe.steps:
+            if earlier.name not in self.done:
+                break
+            for line in self._said.pop(earlier.name, ()):
+                self._say(line)
+
+    def _mark(self, step: Step) -> Path:
+        return self._output / ".done" / f"{step.name}.json"
+
+    def _place(self, step: Step) -> str:
+        return f"[{self.recipe.steps.index(step) + 1}/{len(self.recipe.steps)}]"
+
+
+def _run_in_turn(run: _Run, clock: Callable[[], float]) -> None:
+    while (step := run.take_ready()) is not None:
+        said: list[str] = []
+        start = clock()
+        STEP_KINDS[step.verb].execute(_config(step, run.settings(step)), said.append)
+        run.mark_done(step, clock() - start, said)
+
+
+def _run_beside_each_other(run: _Run, jobs: int) -> None:
+    by_name = {step.name: step for step in run.recipe.steps}
+    threads = run.recipe.threads or max(1, (os.cpu_count() or 1) // jobs)
+    failed: Exception | None = None
+    stopping = False
+    with StopRequests() as stops, Workers(jobs, threads=threads) as workers:
+        while True:
+            while workers.are_free and not (failed or stops.requested) and (step := run.take_ready()) is not None:
+                workers.start(step.name, step.verb, run.settings(step))
+            if not workers.busy:
+                break
+            if stops.requested and not stopping:
+                stopping = True
+                workers.ask_to_stop()
+            for ended in workers.wait():
+                if ended.error is None:
+                    run.mark_done(by_name[ended.step], ended.seconds, ended.said)
+                elif failed is None:
+                    failed = ended.error
+                    if workers.busy and not stops.requested:
+                        logger.info("%s failed; what runs beside it is finished first", ended.step)
+    if stops.requested:
+        raise stops.stopped("stopped; the same command goes on from here")
+    if failed:
+        raise failed
+
+
+def _config(step: Step, settings: Mapping[str, Any]) -> Any:
+    return from_mapping(STEP_KINDS[step.verb].config_type, settings, where=step.name)
 
 
 class _Pace:
     """How long the steps take here, against the seconds their recipe names."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
         self._named = self._taken = 0.0
 
     def add(self, step: Step, seconds: float) -> None:
@@ -170,7 +283,7 @@ class _Pace:
 
     def time_left(self, steps: Sequence[Step]) -> str:
         """For the line that announces a step; empty where the recipe names no seconds."""
-        ahead = sum(step.seconds for step in steps)
+        ahead = sum(step.seconds for step in steps) / self._jobs
         if not ahead:
             return ""
         return f"  (about {format_minutes(ahead * (self._taken / self._named if self._named else 1.0))} left)"

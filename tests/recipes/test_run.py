@@ -7,8 +7,9 @@ import json
 import pytest
 
 from asr_headroom.data.manifest import write_manifest
-from asr_headroom.errors import ConfigError
+from asr_headroom.errors import ConfigError, DataError
 from asr_headroom.recipes.run import load_recipe, recipe_names, run_recipe
+from asr_headroom.recipes.workers import Workers
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
 
@@ -144,3 +145,54 @@ steps:
         "[2/3] b: speech  (about 60 s left)",
         "[3/3] c: speech  (about 60 s left)",
     ]
+
+
+def test_steps_beside_each_other_give_the_same_and_speak_in_order(recipe, tmp_path):
+    text = recipe.read_text()
+    said: dict[str, list[str]] = {}
+    for jobs in (1, 2):
+        recipe.write_text(f"jobs: {jobs}\nthreads: 1\n{text}")
+        lines = said.setdefault(str(jobs), [])
+        run_recipe(str(recipe), output=tmp_path / str(jobs), say=lines.append)
+    numbers = [json.loads((tmp_path / jobs / "verdict/compare.json").read_text()) for jobs in "12"]
+    assert numbers[0] == numbers[1]
+    weights = [next((tmp_path / jobs / "full/model").glob("*.safetensors")).read_bytes() for jobs in "12"]
+    assert weights[0] == weights[1]
+    assert [line.split("\n")[0] for line in said["1"][:-1]] == [line.split("\n")[0] for line in said["2"][:-1]]
+    assert numbers[0]["verdict"] in said["2"][2]
+
+
+def test_what_runs_beside_a_step_that_fails_is_finished(recipe, tmp_path):
+    data = tmp_path / "tones/test.jsonl"
+    steps = f"""
+jobs: 2
+steps:
+  - name: broken
+    bench: {{models: ["{tmp_path}/tiny"], data: ["{tmp_path}/missing.jsonl"]}}
+  - name: sound
+    bench: {{models: ["{tmp_path}/tiny"], data: ["{data}"], window: fit, max_new_tokens: 2}}
+  - name: later
+    compare: {{base: "${{sound}}", system: "${{sound}}"}}
+"""
+    recipe.write_text(steps)
+    with pytest.raises(DataError, match="missing.jsonl"):
+        run_recipe(str(recipe), output=tmp_path / "out", say=lambda line: None)
+    assert sorted(mark.stem for mark in (tmp_path / "out/.done").iterdir()) == ["sound"]
+
+
+@pytest.mark.parametrize("line", ["jobs: 0", "jobs: two", "threads: 1.5", "jobs: true"])
+def test_impossible_jobs_are_refused(recipe, line):
+    recipe.write_text(f"{line}\n{recipe.read_text()}")
+    with pytest.raises(ConfigError, match="whole number of at least 1"):
+        load_recipe(str(recipe))
+
+
+def test_a_worker_that_is_killed_says_what_to_do(recipe, tmp_path):
+    with Workers(1, threads=None) as workers:
+        workers.start("speech", "bench", {"models": [str(tmp_path / "tiny")], "data": ["x"], "output": "y"})
+        (worker,) = workers._busy.values()
+        worker.process.kill()
+        ended = []
+        while not ended:
+            ended = workers.wait()
+    assert "ended without a word" in str(ended[0].error)
