@@ -8,8 +8,8 @@ these, and from how fast the steps before were here, comes the time left::
       seconds: 20
       train: {model: "${package}/lab/base", train: "${speech-zh-train}", method: lora}
 
-``${step}`` stands for an earlier step's folder, ``${package}`` for the installed package. With ``jobs: 2`` steps that do
-not need each other run beside each other, with ``threads`` of torch each. A step's fingerprint is taken
+``${step}`` stands for an earlier step's folder, ``${package}`` for the installed package. With ``jobs: 2`` steps that
+do not need each other run beside each other, with ``threads`` of torch each. A step's fingerprint is taken
 over its settings and those of every step it refers to, so a changed recipe never passes for the one that was run.
 """
 

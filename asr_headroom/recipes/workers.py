@@ -6,12 +6,12 @@ and bench take as a request for an orderly end; when the process that started it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -135,10 +135,8 @@ class _Worker:
             return Finished(step, 0.0, (), lost)
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self.connection.send(None)
-        except OSError:
-            pass
         self.process.join()
         self.connection.close()
 
@@ -205,5 +203,4 @@ class _Forward(logging.Handler):
             with self._lock_of_line:
                 self._send(record)
         except Exception:  # noqa: BLE001 - as logging's own handlers do
-            if logging.raiseExceptions:
-                print(record.msg, file=sys.stderr)
+            self.handleError(record)

@@ -175,7 +175,7 @@ steps:
     compare: {{base: "${{sound}}", system: "${{sound}}"}}
 """
     recipe.write_text(steps)
-    with pytest.raises(DataError, match="missing.jsonl"):
+    with pytest.raises(DataError, match="missing"):
         run_recipe(str(recipe), output=tmp_path / "out", say=lambda line: None)
     assert sorted(mark.stem for mark in (tmp_path / "out/.done").iterdir()) == ["sound"]
 
