@@ -38,6 +38,7 @@ __all__ = [
     "SUSPICIOUS_SHARE",
     "PairedResults",
     "Score",
+    "clusters_of",
     "compare_results",
     "decoding_windows",
     "kept_base",
@@ -177,7 +178,7 @@ def score_results(results: Results, *, normalizer: Normalizer | None = None, clu
     results = _by_id(results)
     counts = results.counts(normalizer)
     other = other_profile(normalizer, results.run.language)
-    clustering = _clusters_of((results,), normalizer, cluster)
+    clustering = clusters_of((results,), normalizer, cluster)
     return Score(
         run=results.run,
         normalizer=normalizer,
@@ -238,6 +239,22 @@ def compare_results(
     )
 
 
+def clusters_of(systems: Sequence[Results], normalizer: Normalizer, cluster: ClusterBy) -> Clustering:
+    """What to resample when some systems are judged on the same test.
+
+    Args:
+        systems: on the same utterances in the same order; a speaker is known when one of them names it.
+        normalizer: that makes two readings of one sentence alike.
+        cluster: what to resample.
+
+    Raises:
+        UsageError: the clusters asked for cannot be had.
+    """
+    rows = list(zip(*(results.predictions for results in systems), strict=True))
+    speakers = [next((p.speaker for p in row if p.speaker is not None), None) for row in rows]
+    return choose_clusters(speakers, [normalizer(row[0].reference) for row in rows], cluster)
+
+
 def other_profile(normalizer: Normalizer, language: str | None) -> Normalizer | None:
     """The profile to show beside a score: the language's corrected one, or the study's beside that."""
     corrected = normalizer_for_language(language)
@@ -261,7 +278,7 @@ def _compare(base: Results, system: Results, normalizer: Normalizer, cluster: Cl
     return compare_systems(
         [counts.of(normalizer.unit) for counts in base.counts(normalizer)],
         [counts.of(normalizer.unit) for counts in system.counts(normalizer)],
-        _clusters_of((base, system), normalizer, cluster),
+        clusters_of((base, system), normalizer, cluster),
     )
 
 
@@ -278,12 +295,6 @@ def _verdict_warnings(
             f"the verdict depends on the normalizer: {comparison.verdict} under {normalizer.id}, "
             f"{under_other.verdict} under {other.id}; what differs between them is format, not hearing"
         )
-
-
-def _clusters_of(systems: Sequence[Results], normalizer: Normalizer, cluster: ClusterBy) -> Clustering:
-    rows = list(zip(*(results.predictions for results in systems), strict=True))
-    speakers = [next((p.speaker for p in row if p.speaker is not None), None) for row in rows]
-    return choose_clusters(speakers, [normalizer(row[0].reference) for row in rows], cluster)
 
 
 def _run_warnings(results: Results, normalizer: Normalizer) -> Iterator[str]:
