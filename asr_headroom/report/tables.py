@@ -15,6 +15,7 @@ from typing import Any
 from asr_headroom.analysis.guard import GuardFacts, read_guard
 from asr_headroom.analysis.scoring import PairedResults, Score, compare_results, own_normalizer, score_results
 from asr_headroom.errors import UsageError, did_you_mean
+from asr_headroom.metrics.multiplicity import holm_adjusted
 from asr_headroom.metrics.significance import MIN_CLUSTERS_TO_JUDGE, ClusterBy
 from asr_headroom.report.damage import damage_markdown, gain_and_damage, markdown_cell
 from asr_headroom.report.delivered import describe_delivered
@@ -153,20 +154,6 @@ def build_tables(
         groups.setdefault(key_of_test(result), []).append(result)
     tables = [_build_table(group, normalizer, cluster, base) for group in groups.values()]
     return _with_holm(tables)
-
-
-def holm_adjusted(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for how many there are (Holm, 1979), in their own order.
-
-    >>> holm_adjusted([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        adjusted[index] = largest
-    return adjusted
 
 
 def to_markdown(tables: Sequence[TestTable]) -> str:
