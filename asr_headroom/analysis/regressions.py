@@ -1,10 +1,13 @@
 """Which utterances got worse and which got better between two runs, with their aligned differences.
 
-A total hides what was traded for what: the same error rate can be the same errors or other ones.
+A total hides what was traded for what: the same error rate can be the same errors or other ones. Start with
+:func:`find_changes` for the utterances, :func:`regressions_by_cause` for what kind of error was traded for which.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from asr_headroom.metrics.alignment import Block, align
@@ -14,7 +17,18 @@ from asr_headroom.results.store import Results, pair_results
 from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.units import split_units
 
-__all__ = ["Change", "Changes", "find_changes"]
+__all__ = [
+    "CauseChange",
+    "CauseOf",
+    "Change",
+    "Changes",
+    "RegressionsByCause",
+    "find_changes",
+    "regressions_by_cause",
+]
+
+CauseOf = Callable[[Prediction], Mapping[str, float]]
+"""The errors of an utterance by cause; they add up to its errors, and need not be whole numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +99,126 @@ def find_changes(base: Results, system: Results, normalizer: Normalizer) -> Chan
         better=tuple(sorted((c for c in changed if c.change < 0), key=lambda c: c.change)),
         num_equal=len(base.predictions) - len(changed),
         num_same_text=num_same_text,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CauseChange:
+    """What the system made of one cause of errors; ``base_errors + gained - lost`` are ``system_errors``.
+
+    Attributes:
+        base_errors: that the base owes to this cause, in all utterances; in the normaliser's unit.
+        system_errors: that the system owes to it.
+        gained: summed over the utterances in which the system owes more to it than the base.
+        lost: summed over those in which it owes less.
+        num_worse: utterances with more.
+        num_better: utterances with less.
+        num_sentences_worse: distinct sentences among those with more: one sentence read five times is one story.
+        worse: ids of the utterances with more, the largest growth first.
+    """
+
+    cause: str
+    base_errors: float
+    system_errors: float
+    gained: float
+    lost: float
+    num_worse: int
+    num_better: int
+    num_sentences_worse: int
+    worse: tuple[str, ...]
+
+    @property
+    def change(self) -> float:
+        """Errors of this cause that the system makes more than the base; negative is better."""
+        return self.system_errors - self.base_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionsByCause:
+    """The difference of two systems by cause.
+
+    Attributes:
+        causes: what gained most first.
+        num_utterances: compared.
+        reference_length: of the test, in the normaliser's unit.
+    """
+
+    causes: tuple[CauseChange, ...]
+    num_utterances: int
+    reference_length: int
+
+    def points(self, errors: float) -> float:
+        """Errors as a part of the error rate; a fraction, 0 where there is no reference."""
+        return errors / self.reference_length if self.reference_length else 0.0
+
+    @property
+    def gained(self) -> float:
+        """Errors that appeared, over all causes."""
+        return math.fsum(cause.gained for cause in self.causes)
+
+    def share_of_gained(self, cause: CauseChange) -> float:
+        """Of everything that got worse, the part that this cause holds; 0 where nothing did."""
+        return cause.gained / self.gained if self.gained else 0.0
+
+
+def regressions_by_cause(
+    base: Results, system: Results, normalizer: Normalizer, cause_of: CauseOf
+) -> RegressionsByCause:
+    """What got worse and what better between two runs, by the cause of the errors.
+
+    A cause is followed utterance by utterance, so what one utterance gains does not hide behind what another loses.
+
+    Args:
+        base: the one to be better than.
+        system: the one to judge.
+        normalizer: under which the causes are counted.
+        cause_of: names the causes of one prediction's errors.
+
+    Raises:
+        ResultsError: the two were not tested on the same utterances.
+        ValueError: the causes of a prediction do not add up to its errors.
+    """
+    base, system = pair_results(base, system)
+    before = [_causes(p, normalizer, cause_of) for p in base.predictions]
+    after = [_causes(p, normalizer, cause_of) for p in system.predictions]
+    names = dict.fromkeys(cause for causes in (*before, *after) for cause in causes)
+    sentences = [normalizer(p.reference) for p in base.predictions]
+    ids = [p.id for p in base.predictions]
+    changes = [
+        _cause_change(name, [c.get(name, 0) for c in before], [c.get(name, 0) for c in after], ids, sentences)
+        for name in names
+    ]
+    return RegressionsByCause(
+        causes=tuple(sorted(changes, key=lambda change: (-change.gained, change.lost, change.cause))),
+        num_utterances=len(ids),
+        reference_length=base.total(normalizer).reference_length,
+    )
+
+
+def _causes(prediction: Prediction, normalizer: Normalizer, cause_of: CauseOf) -> Mapping[str, float]:
+    causes = cause_of(prediction)
+    errors = count_pair(prediction.reference, prediction.hypothesis, normalizer).of(normalizer.unit).errors
+    if not math.isclose(math.fsum(causes.values()), errors, abs_tol=1e-6):
+        raise ValueError(f"the causes of '{prediction.id}' ({dict(causes)}) do not add up to its {errors} errors")
+    return causes
+
+
+def _cause_change(
+    cause: str, before: Sequence[float], after: Sequence[float], ids: Sequence[str], sentences: Sequence[str]
+) -> CauseChange:
+    # Shares are sums of fractions; what is smaller than their rounding is no change.
+    grown = {i: b - a for i, (a, b) in enumerate(zip(before, after, strict=True)) if abs(b - a) > 1e-9}
+    worse = sorted((i for i in grown if grown[i] > 0), key=lambda i: -grown[i])
+    return CauseChange(
+        cause=cause,
+        base_errors=math.fsum(before),
+        system_errors=math.fsum(after),
+        gained=math.fsum(grown[i] for i in worse),
+        lost=-math.fsum(growth for growth in grown.values() if growth < 0),
+        num_worse=len(worse),
+        num_better=len(grown) - len(worse),
+        num_sentences_worse=len({sentences[i] for i in worse}),
+        worse=tuple(ids[i] for i in worse),
     )
 
 

@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from asr_headroom.analysis.regressions import find_changes
+from asr_headroom.analysis.regressions import find_changes, regressions_by_cause
 from asr_headroom.errors import ResultsError
-from asr_headroom.metrics.alignment import Block
+from asr_headroom.metrics.alignment import Block, align
 from asr_headroom.testing.results import make_results
 from asr_headroom.text.normalize import get_normalizer
 
@@ -54,3 +54,62 @@ def test_changes_add_up_to_the_difference_of_the_totals():
 def test_unequal_tests_are_refused():
     with pytest.raises(ResultsError, match="not tested on the same utterances"):
         find_changes(BASE, dataclasses.replace(SYSTEM, predictions=SYSTEM.predictions[1:]), FR)
+
+
+def by_operation(prediction):
+    """Causes of a test: what the alignment does."""
+    causes = {}
+    for block in align(FR(prediction.reference).split(), FR(prediction.hypothesis).split()):
+        if block.operation != "equal":
+            causes[block.operation] = causes.get(block.operation, 0) + 1
+    return causes
+
+
+def test_causes_by_hand():
+    # base: deletes 'chiens', substitutes 'x'; system: deletes two words, substitutes 'y', inserts 'la'.
+    report = regressions_by_cause(BASE, SYSTEM, FR, by_operation)
+    causes = {cause.cause: cause for cause in report.causes}
+    assert [cause.cause for cause in report.causes] == ["delete", "insert", "substitute"]
+    delete = causes["delete"]
+    assert (delete.base_errors, delete.system_errors, delete.gained, delete.lost, delete.change) == (1, 2, 2, 1, 1)
+    assert (delete.num_worse, delete.num_better, delete.worse) == (1, 1, ("u0000",))
+    assert (causes["substitute"].gained, causes["substitute"].lost, causes["substitute"].change) == (0, 0, 0)
+    assert report.share_of_gained(delete) == pytest.approx(2 / 3)
+    assert report.points(delete.change) == 1 / 8
+
+
+def test_causes_add_up_to_both_totals():
+    report = regressions_by_cause(BASE, SYSTEM, FR, by_operation)
+    for results, errors in ((BASE, "base_errors"), (SYSTEM, "system_errors")):
+        assert sum(getattr(cause, errors) for cause in report.causes) == results.total(FR).errors
+    for cause in report.causes:
+        assert cause.base_errors + cause.gained - cause.lost == cause.system_errors
+
+
+def test_what_one_sentence_gains_is_not_hidden_by_what_another_loses():
+    pairs = [("un deux", "un"), ("un deux", "un deux"), ("trois quatre", "trois"), ("trois quatre", "trois quatre")]
+    base, system = make_results(pairs), make_results([(r, h) for r, h in zip(
+        [r for r, _ in pairs], [h for _, h in (pairs[1], pairs[0], pairs[3], pairs[2])], strict=True)])  # fmt: skip
+    (delete,) = regressions_by_cause(base, system, FR, by_operation).causes
+    assert (delete.change, delete.gained, delete.lost, delete.num_sentences_worse) == (0, 2, 2, 2)
+    (twice,) = regressions_by_cause(
+        make_results([("un deux", "un deux")] * 3), make_results([("un deux", "un")] * 3), FR, by_operation
+    ).causes
+    assert (twice.num_worse, twice.num_sentences_worse) == (3, 1)
+
+
+def test_fractions_of_errors_are_welcome_and_a_wrong_sum_is_not():
+    def thirds(prediction):
+        return dict.fromkeys("abc", sum(by_operation(prediction).values()) / 3)
+
+    report = regressions_by_cause(BASE, SYSTEM, FR, thirds)
+    assert report.gained == pytest.approx(3), "two deletions and an insertion"
+    assert [report.share_of_gained(cause) for cause in report.causes] == [pytest.approx(1 / 3)] * 3
+    assert regressions_by_cause(BASE, BASE, FR, thirds).gained == 0
+    with pytest.raises(ValueError, match="do not add up to its 1 errors"):
+        regressions_by_cause(BASE, SYSTEM, FR, lambda prediction: {})
+
+
+def test_causes_of_unequal_tests_are_refused():
+    with pytest.raises(ResultsError, match="not tested on the same utterances"):
+        regressions_by_cause(BASE, dataclasses.replace(SYSTEM, predictions=SYSTEM.predictions[1:]), FR, by_operation)
