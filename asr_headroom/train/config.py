@@ -31,8 +31,8 @@ class GuardConfig:
     utterances: int = 200
     """Of dev and of each guard set, at most; fewer where the budget asks for it."""
 
-    margin: float = 0.0
-    """Points of error rate that a guard set may lose; a loss is held against the model only beyond noise."""
+    margin: float = 0.5
+    """Points of error rate that a guard set may lose for a gain ten times as large; 0 tolerates no loss beyond noise."""
 
     def __post_init__(self) -> None:
         problems = []

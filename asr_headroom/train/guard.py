@@ -57,6 +57,8 @@ Role = Literal["target", "guard", "nonspeech"]
 _LEVEL = 0.05
 _KEPT_SHARE = 0.9
 """Of the best point's gain on dev that a milder point must keep."""
+_EXCHANGE = 10
+"""Points of gain on dev that a point of harm on a guard set must buy to be tolerated."""
 _FINEST = 1 / 16
 """Points nearer to each other than this are not told apart."""
 
@@ -170,9 +172,10 @@ class GuardOutcome:
 def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: float = 0.0) -> tuple[float, str]:
     """The point to deliver, and why.
 
-    1. A point is *fit* when it beats the base on dev and harms no guard set beyond noise and ``margin``. Both are
-       paired comparisons at the 5 % level, divided by the number of points, and for harm also by the number of guard
-       sets: the best of several points is better, and the worst worse, than any by chance.
+    1. A point is *fit* when it beats the base on dev and harms no guard set. Both are paired comparisons at the 5 %
+       level, divided by the number of points, and for harm also by the number of guard sets: the best of several points
+       is better, and the worst worse, than any by chance. A guard set may lose up to ``margin``, but no more than a
+       tenth of the gain; it objects when its interval lies beyond that.
     2. No fit point: the base, 0.0.
     3. Of the fit points that keep nine tenths of the best point's gain on dev, the one nearest the base, as harm grows
        along the line.
@@ -181,7 +184,8 @@ def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin
     Args:
         points: measured points above 0.
         sets: the target first.
-        margin: points of error rate (per cent) that a guard set may lose.
+        margin: points of error rate (per cent) that a guard set may lose for a gain ten times as large. Silence and
+            noise, which are counted per minute, tolerate nothing.
     """
     judged = _Judgement(points, sets, margin)
     if not judged.better:
@@ -192,7 +196,10 @@ def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin
     chosen = judged.chosen()
     reason = f"beats the base on dev ({_change(judged.gains[chosen])})"
     judges = [s for s in sets[1:] if s.eval_set.clustering.num_clusters >= MIN_CLUSTERS_TO_JUDGE]
-    if judges:
+    tolerated = judged.tolerated(chosen)
+    if tolerated:
+        reason += f"; within the margin: {', '.join(tolerated)}"
+    elif judges:
         reason += f" and harms none of {len(judges)} guard sets beyond noise"
     for too_small in [s for s in sets[1:] if s not in judges]:
         reason += f"; {too_small.eval_set.name} is too small to tell"
@@ -217,7 +224,11 @@ class _Judgement:
             if gain.verdict == "better" and gain.p_value < _LEVEL / len(points)
         ]
         level = _LEVEL / (len(points) * max(1, len(others)))
-        self.harms = {point: _harms(point, others, margin, level) for point in points}
+        self._others, self._level = others, level
+        self.harms = {
+            point: _harms(point, others, min(margin / 100, -gain.difference / _EXCHANGE), level)
+            for point, gain in self.gains.items()
+        }
         self.fit = [point for point in self.better if not self.harms[point]]
         self.best = min(points, key=lambda point: (self.gains[point].difference, point))
 
@@ -229,6 +240,10 @@ class _Judgement:
         """The fit point to deliver."""
         keeping = [point for point in self.fit if self.keeps(point)]
         return min(keeping) if keeping else min(self.fit, key=lambda point: self.gains[point].difference)
+
+    def tolerated(self, point: float) -> list[str]:
+        """The losses at a fit point that are more than noise, in words."""
+        return _harms(point, self._others, 0.0, self._level)
 
     def price(self) -> str:
         """What the gain costs, in words."""
@@ -377,12 +392,12 @@ def _key(eval_set: EvaluationSet) -> str:
     return f"{eval_set.name} {fingerprint([ids, eval_set.normalizer.hash])}"
 
 
-def _harms(point: float, sets: Sequence[MeasuredSet], margin: float, level: float) -> list[str]:
-    """The sets on which the point is worse than the base beyond noise and margin, in words."""
+def _harms(point: float, sets: Sequence[MeasuredSet], tolerance: float, level: float) -> list[str]:
+    """The sets on which the point is worse than the base beyond noise and a loss of ``tolerance``, in words."""
     found = []
     for measured in sets:
         comparison = measured.compare(point)
-        tolerated = margin / 100 if measured.role == "guard" else 0.0
+        tolerated = max(0.0, tolerance) if measured.role == "guard" else 0.0
         is_worse = comparison.verdict == "worse" and comparison.p_value < level
         if is_worse and comparison.interval.low > tolerated:
             found.append(f"{measured.eval_set.name} gets worse by {_amount(comparison, measured)}")

@@ -86,11 +86,16 @@ def test_the_base_is_delivered_where_every_gain_is_paid_for():
     assert "is paid for elsewhere: guard gets worse by" in reason
 
 
-def test_the_margin_tolerates_damage():
-    harm = {0.0: 0.1} | dict.fromkeys(POINTS, 0.4)
-    sets = [measured(line(0.5, 0.1)), measured(harm, "guard")]
-    assert choose_point(POINTS, sets, margin=60.0)[0] == 1.0
-    assert choose_point(POINTS, sets, margin=5.0)[0] == 0.0
+def test_the_margin_tolerates_damage_up_to_a_tenth_of_the_gain():
+    harm = {0.0: 0.1} | dict.fromkeys(POINTS, 0.13)
+    sets = [measured(line(0.7, 0.1)), measured(harm, "guard")]
+    assert choose_point(POINTS, sets)[0] == 0.0
+    assert choose_point(POINTS, sets, margin=0.5)[0] == 0.0
+    alpha, reason = choose_point(POINTS, sets, margin=100.0)
+    assert alpha == 1.0
+    assert "within the margin: guard gets worse by 2." in reason
+    smaller_gain = [measured({0.0: 0.2} | dict.fromkeys(POINTS, 0.1)), measured(harm, "guard")]
+    assert choose_point(POINTS, smaller_gain, margin=100.0)[0] == 0.0
 
 
 def test_of_the_points_that_keep_the_gain_the_mildest_is_delivered():
