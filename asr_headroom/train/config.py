@@ -32,7 +32,7 @@ class GuardConfig:
     """Of dev and of each guard set, at most; fewer where the budget asks for it."""
 
     margin: float = 0.5
-    """Points of error rate that a guard set may lose for a gain ten times as large; 0 tolerates no loss beyond noise."""
+    """Points of error rate that a guard set may lose for a gain ten times as large; 0 tolerates none beyond noise."""
 
     def __post_init__(self) -> None:
         problems = []
