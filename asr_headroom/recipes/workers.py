@@ -15,7 +15,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -118,7 +119,9 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         levels = {name: logging.getLogger(name).level for name in ("", "asr_headroom")}
-        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, threads, levels))
+        self.process: SpawnProcess = context.Process(
+            target=_serve, args=(theirs, threads, levels, list(warnings.filters))
+        )
         self.process.start()
         theirs.close()
 
@@ -141,22 +144,34 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(connection: Connection, threads: int | None, levels: Mapping[str, int]) -> None:
+def _serve(connection: Connection, threads: int | None, levels: Mapping[str, int], filters: Sequence[Any]) -> None:
     # The terminal sends Ctrl-C to every process; who asks a worker to stop is the one who started it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    lock = threading.Lock()
+    line = _Line(connection)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-    logging.getLogger().handlers = [_Forward(connection, lock)]
+    warnings.filters = list(filters)
+    logging.getLogger().handlers = [_Forward(line)]
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
     while (task := _next_task(connection)) is not None:
-        ended = _execute(*task)
-        with lock:
-            connection.send(ended)
+        line.send(_execute(*task))
+
+
+class _Line:
+    """The way back to the process that started this one; what nobody is left to hear is dropped."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Threads log, and so may a signal's handler while its own thread is sending.
+        self._lock = threading.RLock()
+
+    def send(self, message: logging.LogRecord | Finished) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            self._connection.send(message)
 
 
 def _next_task(connection: Connection) -> tuple[str, str, dict[str, Any]] | None:
@@ -190,17 +205,12 @@ def _stop_with_parent() -> None:
 class _Forward(logging.Handler):
     """Sends log records to the process that started this one."""
 
-    def __init__(self, connection: Connection, lock: threading.Lock) -> None:
+    def __init__(self, line: _Line) -> None:
         super().__init__()
-        self._connection, self._lock_of_line = connection, lock
-        self._send: Callable[[Any], None] = connection.send
+        self._line = line
 
     def emit(self, record: logging.LogRecord) -> None:
         """The record with its message put together, as its arguments may not travel."""
-        try:
-            record.msg, record.args = record.getMessage(), None
-            record.exc_info = record.exc_text = record.stack_info = None
-            with self._lock_of_line:
-                self._send(record)
-        except Exception:  # noqa: BLE001 - as logging's own handlers do
-            self.handleError(record)
+        record.msg, record.args = record.getMessage(), None
+        record.exc_info = record.exc_text = record.stack_info = None
+        self._line.send(record)
