@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from asr_headroom.errors import ConfigError
 
-__all__ = ["GREEDY", "DecodingOptions", "Hypothesis", "LoopGuard", "Segment"]
+__all__ = ["GREEDY", "DecodingOptions", "Hypothesis", "LoopGuard", "SamplingOptions", "Segment"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,44 @@ class DecodingOptions:
 
 GREEDY = DecodingOptions()
 """The default of every protocol: greedy search, each utterance's own language, loop guard on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How hypotheses are drawn and under which distribution they are scored; no library's default has a say."""
+
+    num_samples: int = 4
+    """Hypotheses drawn for each utterance."""
+
+    temperature: float = 1.0
+    """Logits are divided by it."""
+
+    top_k: int = 0
+    """Only the k likeliest tokens can be drawn; 0 allows all."""
+
+    top_p: float = 1.0
+    """Only the likeliest tokens that together reach this probability can be drawn; 1 allows all."""
+
+    max_new_tokens: int = 225
+    """Tokens after the prompt at which a draw is cut; the hypothesis is then marked truncated and gets no end token."""
+
+    seed: int = 0
+    """Of the draws; the same seed on the same machine draws the same."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.num_samples < 1:
+            problems.append(f"num_samples is {self.num_samples}; it must be at least 1")
+        if not 0 < self.temperature < math.inf:
+            problems.append(f"temperature is {self.temperature}; it must be above 0 and finite")
+        if self.top_k < 0:
+            problems.append(f"top_k is {self.top_k}; it must be at least 0 (0 allows all tokens)")
+        if not 0 < self.top_p <= 1:
+            problems.append(f"top_p is {self.top_p}; it must be in (0, 1]")
+        if self.max_new_tokens < 1:
+            problems.append(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
+        if problems:
+            raise ConfigError("\n".join(problems))
 
 
 class Segment(NamedTuple):

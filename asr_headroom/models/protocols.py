@@ -12,13 +12,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis
+from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, SamplingOptions
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Batch", "LossSum", "ModelCard", "Recognizer", "Trainable"]
+__all__ = [
+    "Abilities",
+    "Batch",
+    "Encoded",
+    "LossSum",
+    "ModelCard",
+    "Recognizer",
+    "Samplable",
+    "TokenLogProbs",
+    "Trainable",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abilities:
+    """What a family can do beyond its protocols, or does only inexactly; the conformance suite proves each.
+
+    Attributes:
+        batch_exact: outputs do not depend on what a recording is batched with. Where they do (an encoder without a
+            padding mask), ``batch_key`` allows equal lengths only.
+        beam_search: ``transcribe`` takes a ``beam_size`` above 1.
+        batch_norm: the encoder has running statistics, which are frozen while training.
+        checkpointing: activation checkpointing works, with equal gradients.
+        timestamps: hypotheses carry segments.
+        free_language: a language need not be told.
+    """
+
+    batch_exact: bool = True
+    beam_search: bool = False
+    batch_norm: bool = False
+    checkpointing: bool = True
+    timestamps: bool = False
+    free_language: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +65,9 @@ class ModelCard:
         languages: primary subtags the checkpoint can be told to write; empty where it says nothing.
         parameters: number of weights, shared ones counted once.
         lora_targets: projections that low-rank updates attach to by default, as PEFT reads them.
+        modules_to_save: modules that are trained and saved whole beside low-rank updates, such as a fresh CTC head.
+        abilities: see :class:`Abilities`.
+        licence: of the checkpoint, where it says so.
     """
 
     model_id: str
@@ -42,6 +77,9 @@ class ModelCard:
     languages: tuple[str, ...]
     parameters: int
     lora_targets: str | tuple[str, ...]
+    modules_to_save: tuple[str, ...] = ()
+    abilities: Abilities = Abilities()
+    licence: str | None = None
 
 
 @dataclass
@@ -117,4 +155,59 @@ class Trainable(Recognizer, Protocol):
 
     def save_pretrained(self, directory: Path) -> None:
         """Weights, tokenizer and feature settings, as ``from_pretrained`` (or PEFT, for an adapter) reads them."""
+        ...
+
+
+class Encoded(Protocol):
+    """Audio of some utterances, encoded once, however many hypotheses follow; rows keep their prompts."""
+
+    def select(self, indices: Sequence[int]) -> Encoded:
+        """These rows, in this order; a row may be taken several times. Nothing is encoded again."""
+        ...
+
+    def __len__(self) -> int:
+        """Rows."""
+        ...
+
+
+@dataclass
+class TokenLogProbs:
+    """Log-probabilities of hypotheses, token by token.
+
+    Attributes:
+        values: [rows, tokens] float32 (float64 in a float64 model), natural logarithm; 0 where ``mask`` is False.
+        mask: [rows, tokens] bool; True where there is a token. Families without tokens of their own in time (CTC) give
+            one column, the log-probability of the whole hypothesis.
+    """
+
+    values: torch.Tensor
+    mask: torch.Tensor
+
+
+@runtime_checkable
+class Samplable(Trainable, Protocol):
+    """What reinforcement learning adds: audio is encoded once, hypotheses are drawn and scored from that."""
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Audio and prompts of a collated batch; gradients flow through it where they are on."""
+        ...
+
+    def sample(self, encoded: Encoded, options: SamplingOptions) -> list[list[Hypothesis]]:
+        """``options.num_samples`` hypotheses per row with their token ids and log-probabilities as drawn.
+
+        Token ids are those drawn, without the end token; log-probabilities have one more entry, the end token's, unless
+        the hypothesis was truncated. No loop guard is at work: what it would cut was drawn too.
+        """
+        ...
+
+    def nbest(self, encoded: Encoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
+        """The ``beam_size`` best hypotheses per row that a search finds, the best first; different texts."""
+        ...
+
+    def log_prob(self, encoded: Encoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions) -> TokenLogProbs:
+        """Log-probabilities of one hypothesis per row, by its token ids, under the distribution that is sampled from.
+
+        The end token counts too, unless the hypothesis was truncated.
+        Temperature, top-k and top-p are applied as in :meth:`sample`, so that what was drawn is what is scored.
+        """
         ...
