@@ -92,7 +92,7 @@ class Score:
     @property
     def counts(self) -> ErrorCounts:
         """Corpus counts in the headline unit."""
-        return self.words if self.unit == "word" else self.characters
+        return self.characters if self.unit == "character" else self.words
 
     @property
     def num_utterances(self) -> int:
@@ -102,7 +102,7 @@ class Score:
     @property
     def wer(self) -> float | None:
         """Word error rate; None where the normaliser leaves no words apart, as in Chinese."""
-        return self.words.error_rate if self.unit == "word" else None
+        return self.words.error_rate if self.unit != "character" else None
 
     @property
     def cer(self) -> float:

@@ -96,7 +96,7 @@ class UtteranceCounts(NamedTuple):
 
     def of(self, unit: Unit) -> ErrorCounts:
         """The counts in the given unit."""
-        return self.words if unit == "word" else self.characters
+        return self.characters if unit == "character" else self.words
 
 
 def count_pair(reference: str, hypothesis: str, normalizer: Normalizer) -> UtteranceCounts:

@@ -78,7 +78,7 @@ def diff_spans(blocks: Sequence[Block], unit: Unit) -> list[Span]:
     [Span(kind='equal', text='un', reference=''), Span(kind='wrong', text='chien', reference='chat'), \
 Span(kind='missing', text='noir', reference='')]
     """
-    joint = " " if unit == "word" else ""
+    joint = "" if unit == "character" else " "
     spans: list[Span] = []
     for block in blocks:
         if block.operation == "delete":
@@ -126,7 +126,7 @@ def _utterance(
     uri = shelf.uris.get(recording) if recording and recording not in played else None
     if recording and uri:
         played[recording] = anchor
-    joint = " " if unit == "word" else ""
+    joint = "" if unit == "character" else " "
     return {
         "anchor": anchor,
         "id": change.id,
