@@ -11,28 +11,18 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from pathlib import Path
 
 import soundfile
 
 from asr_headroom.audio.waveform import read_info, read_waveform
 from asr_headroom.errors import AudioError
-from asr_headroom.results.schema import Prediction
+from asr_headroom.results.recordings import Recording, recording_of
 
 __all__ = ["ClipShelf", "Recording", "choose_clips", "encode_clip", "recording_of"]
 
 _SAMPLING_RATE = 16_000
 _MAX_CLIP_SECONDS = 60.0
 _COMPRESSION = 0.8
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Where the audio of an utterance is: a file, and seconds into it."""
-
-    path: Path
-    start: float = 0.0
-    end: float | None = None
 
 
 @dataclass
@@ -48,21 +38,6 @@ class ClipShelf:
     uris: dict[Recording, str] = field(default_factory=dict)
     problems: dict[Recording, str] = field(default_factory=dict)
     num_left_out: int = 0
-
-
-def recording_of(prediction: Prediction, directory: Path | None) -> Recording | None:
-    """The recording of an utterance; a relative path is looked for here, then in the run's directory."""
-    if not prediction.audio:
-        return None
-    path = Path(prediction.audio)
-    if directory is not None and not path.is_absolute() and not path.exists():
-        path = directory / path
-    start, end = prediction.extras.get("start"), prediction.extras.get("end")
-    return Recording(
-        path,
-        float(start) if isinstance(start, (int, float)) else 0.0,
-        float(end) if isinstance(end, (int, float)) else None,
-    )
 
 
 def choose_clips(lists: Sequence[Sequence[Recording]], max_clips: int) -> ClipShelf:
