@@ -30,6 +30,7 @@ from asr_headroom.metrics.significance import (
 from asr_headroom.results.schema import Prediction
 from asr_headroom.results.store import Results, pair_results
 from asr_headroom.text.normalize import Normalizer
+from asr_headroom.text.units import unit_name
 
 __all__ = ["UNKNOWN", "Column", "Slice", "Slices", "slice_results"]
 
@@ -40,6 +41,8 @@ _NUM_BANDS = 4
 """Quantile bands of a numeric column: quarters."""
 _MAX_NAMED_NUMBERS = 6
 """A numeric column with at most this many values (a distance, a channel) is sliced by value."""
+_POSITIONS = ("start", "end")
+"""Where a segment lies in its recording; it says how a file was cut, not how it sounds."""
 
 Value = str | float | None
 
@@ -226,7 +229,7 @@ def _columns(
     rows = [{**_conditions(after), **_conditions(before)} for before, after in paired]
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
-    columns[f"reference {normalizer.unit}s"] = list(lengths)
+    columns[f"reference {unit_name(normalizer.unit)}"] = list(lengths)
     return columns
 
 
@@ -238,6 +241,8 @@ def _conditions(prediction: Prediction) -> dict[str, Value]:
 def _flat(extras: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
     flat: dict[str, Value] = {}
     for name, value in extras.items():
+        if not prefix and name in _POSITIONS:
+            continue
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
         elif isinstance(value, bool):

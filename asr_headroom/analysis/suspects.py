@@ -253,7 +253,7 @@ def _places(
     joined: dict[tuple[tuple[str, ...], _Edit], list[_Agreed]] = defaultdict(list)
     for found in agreed:
         joined[found.row.reference, found.edit].append(found)
-    joint = " " if normalizer.unit == "word" else ""
+    joint = "" if normalizer.unit == "character" else " "
     places = [_suspect(group, readings[reference], names, family, joint) for (reference, _), group in joined.items()]
     return tuple(sorted(places, key=_rank))
 

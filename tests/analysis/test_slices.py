@@ -185,7 +185,13 @@ def test_empty_references_have_no_rate():
 
 
 def test_nested_columns_and_unusable_values():
-    extras = {"recording": {"room": "hall", "snr": 12.5}, "tags": ["x"], "nan": float("nan"), "blank": " "}
+    extras = {
+        "recording": {"room": "hall", "snr": 12.5},
+        "tags": ["x"],
+        "nan": float("nan"),
+        "blank": " ",
+        "start": 1.5,
+    }
     made = results([1] * 20)
     made = dataclasses.replace(made, predictions=[dataclasses.replace(p, extras=extras) for p in made.predictions])
     left_out = dict(slice_results(made, normalizer=FR).left_out)
