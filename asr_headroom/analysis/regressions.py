@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from asr_headroom.analysis.causes import DifferenceSplit
 from asr_headroom.metrics.alignment import Block, align
 from asr_headroom.metrics.error_rate import count_pair
 from asr_headroom.results.schema import Prediction
@@ -25,6 +26,7 @@ __all__ = [
     "RegressionsByCause",
     "find_changes",
     "regressions_by_cause",
+    "regressions_of_split",
 ]
 
 CauseOf = Callable[[Prediction], Mapping[str, float]]
@@ -88,10 +90,10 @@ def find_changes(base: Results, system: Results, normalizer: Normalizer) -> Chan
     base, system = pair_results(base, system)
     changed: list[Change] = []
     num_same_text = 0
-    for before, after in zip(base.predictions, system.predictions, strict=True):
-        change = _change(before, after, normalizer)
-        if change is not None:
-            changed.append(change)
+    counted = [[counts.of(normalizer.unit).errors for counts in run.counts(normalizer)] for run in (base, system)]
+    for before, after, *errors in zip(base.predictions, system.predictions, *counted, strict=True):
+        if errors[0] != errors[1]:
+            changed.append(_change(before, after, errors, normalizer))
         elif normalizer(before.hypothesis) == normalizer(after.hypothesis):
             num_same_text += 1
     return Changes(
@@ -181,6 +183,31 @@ def regressions_by_cause(
     base, system = pair_results(base, system)
     before = [_causes(p, normalizer, cause_of) for p in base.predictions]
     after = [_causes(p, normalizer, cause_of) for p in system.predictions]
+    return _by_cause(before, after, base, normalizer)
+
+
+def regressions_of_split(base: Results, split: DifferenceSplit) -> RegressionsByCause:
+    """The same from the format and hearing causes of :func:`asr_headroom.analysis.causes.split_difference`.
+
+    Args:
+        base: the run whose utterances the split was made over, in that order.
+        split: of the base and the system.
+    """
+    names = [share.cause.id for share in split.base.shares]
+    before, after = (
+        [{name: float(errors) for name, errors in zip(names, row, strict=True) if errors} for row in side.by_utterance]
+        for side in (split.base, split.system)
+    )
+    return _by_cause(before, after, base, split.base.normalizer)
+
+
+def _by_cause(
+    before: Sequence[Mapping[str, float]],
+    after: Sequence[Mapping[str, float]],
+    base: Results,
+    normalizer: Normalizer,
+) -> RegressionsByCause:
+    """From the causes of each utterance, in the order of the base's predictions."""
     names = dict.fromkeys(cause for causes in (*before, *after) for cause in causes)
     sentences = [normalizer(p.reference) for p in base.predictions]
     ids = [p.id for p in base.predictions]
@@ -222,11 +249,8 @@ def _cause_change(
     )
 
 
-def _change(before: Prediction, after: Prediction, normalizer: Normalizer) -> Change | None:
+def _change(before: Prediction, after: Prediction, errors: Sequence[int], normalizer: Normalizer) -> Change:
     unit = normalizer.unit
-    errors = [count_pair(p.reference, p.hypothesis, normalizer).of(unit).errors for p in (before, after)]
-    if errors[0] == errors[1]:
-        return None
     reference = split_units(normalizer(before.reference), unit)
     blocks = [tuple(align(reference, split_units(normalizer(p.hypothesis), unit))) for p in (before, after)]
     return Change(

@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from asr_headroom.analysis.regressions import find_changes, regressions_by_cause
+from asr_headroom.analysis.causes import split_difference
+from asr_headroom.analysis.regressions import find_changes, regressions_by_cause, regressions_of_split
 from asr_headroom.errors import ResultsError
 from asr_headroom.metrics.alignment import Block, align
 from asr_headroom.testing.results import make_results
@@ -113,3 +114,21 @@ def test_fractions_of_errors_are_welcome_and_a_wrong_sum_is_not():
 def test_causes_of_unequal_tests_are_refused():
     with pytest.raises(ResultsError, match="not tested on the same utterances"):
         regressions_by_cause(BASE, dataclasses.replace(SYSTEM, predictions=SYSTEM.predictions[1:]), FR, by_operation)
+
+
+def test_formats_and_hearing_by_cause():
+    """One utterance turns 'trente' into '30', another loses its capital and gains a wrong word."""
+    base = make_results([("il a trente chats", "il a trente chats"), ("Un deux trois", "un deux trois")], language="fr")
+    system = make_results([("il a trente chats", "il a 30 chats"), ("Un deux trois", "Un deux six")], language="fr")
+    split = split_difference(base, system, get_normalizer("raw"))
+    report = regressions_of_split(base, split)
+    causes = {cause.cause: (cause.gained, cause.lost, cause.worse) for cause in report.causes}
+    assert causes == {
+        "numerals": (1, 0, ("u0000",)),
+        "acoustic": (1, 0, ("u0001",)),
+        "case": (0, 1, ()),
+    }
+    for cause in report.causes:
+        assert report.points(cause.change) == pytest.approx(
+            next(part.difference for part in split.parts if part.cause.id == cause.cause)
+        )
