@@ -7,16 +7,20 @@ rates.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rapidfuzz.distance import Levenshtein
+from rapidfuzz.distance import Levenshtein, Postfix, Prefix
 
 from asr_headroom.text.normalize import Normalizer
-from asr_headroom.text.units import Unit, split_units
+from asr_headroom.text.units import Unit
 
-__all__ = ["ErrorCounts", "UtteranceCounts", "count_errors", "count_pair"]
+__all__ = ["ErrorCounts", "UtteranceCounts", "count_errors", "count_pair", "count_texts"]
+
+_COLUMNS = operator.attrgetter("hits", "substitutions", "deletions", "insertions")
+_TAG = operator.attrgetter("tag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class ErrorCounts:
     @staticmethod
     def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
         """The sum of many counts; zero for none."""
-        return sum(counts, ErrorCounts())
+        columns = list(zip(*map(_COLUMNS, counts), strict=True))
+        return ErrorCounts(*map(sum, columns))
 
     @property
     def errors(self) -> int:
@@ -77,15 +82,58 @@ def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCo
     >>> count_errors("un chat noir".split(), "un chien".split())
     ErrorCounts(hits=1, substitutions=1, deletions=1, insertions=0)
     """
-    substitutions = deletions = insertions = 0
-    for tag, *_ in Levenshtein.editops(reference, hypothesis):
-        if tag == "replace":
-            substitutions += 1
-        elif tag == "delete":
-            deletions += 1
-        else:
-            insertions += 1
-    return ErrorCounts(len(reference) - substitutions - deletions, substitutions, deletions, insertions)
+    return _count(reference, hypothesis, 0)
+
+
+def count_texts(references: Iterable[str], hypotheses: Iterable[str], unit: Unit) -> list[ErrorCounts]:
+    """Counts of many pairs of normalised texts: what :func:`count_errors` says of their units, but faster.
+
+    Args:
+        references: as a normaliser leaves them, words parted by single spaces.
+        hypotheses: the same, in the same order.
+        unit: words, characters, or mixed units, which the mixed normaliser has parted like words.
+
+    >>> count_texts(["un chat noir", "deux"], ["un chien", "deux"], "word")[0]
+    ErrorCounts(hits=1, substitutions=1, deletions=1, insertions=0)
+    """
+    count = _count_characters if unit == "character" else _count_words
+    return [count(reference, hypothesis) for reference, hypothesis in zip(references, hypotheses, strict=True)]
+
+
+def _count_characters(reference: str, hypothesis: str) -> ErrorCounts:
+    if reference == hypothesis:
+        return ErrorCounts(len(reference))
+    return _count(reference, hypothesis, 0)
+
+
+def _count_words(reference: str, hypothesis: str) -> ErrorCounts:
+    if reference == hypothesis:
+        return ErrorCounts(reference.count(" ") + 1 if reference else 0)
+    # Most words of most texts agree at both ends. Rapidfuzz would find that too, but only after each has become an
+    # object and been hashed; cutting the text first saves half of the time. Cuts are made at spaces, so that words
+    # stay whole.
+    hits = 0
+    start = reference.rfind(" ", 0, Prefix.similarity(reference, hypothesis)) + 1
+    if start:
+        hits = reference.count(" ", 0, start)
+        reference, hypothesis = reference[start:], hypothesis[start:]
+    end = reference.find(" ", len(reference) - Postfix.similarity(reference, hypothesis))
+    if end >= 0:
+        hits += reference.count(" ", end)
+        reference, hypothesis = reference[:end], hypothesis[: end - len(reference)]
+    return _count(reference.split(), hypothesis.split(), hits)
+
+
+def _count(reference: Sequence[str], hypothesis: Sequence[str], hits: int) -> ErrorCounts:
+    """Counts of an alignment, added to hits found before."""
+    operations = Levenshtein.editops(reference, hypothesis)
+    length, missing = len(reference), len(reference) - len(hypothesis)
+    # Deletions - insertions is the difference in length, so what is above it are substitutions, or pairs of the two.
+    substitutions = len(operations) - abs(missing)
+    if substitutions > 1:
+        substitutions = list(map(_TAG, operations)).count("replace")
+    deletions = (len(operations) - substitutions + missing) // 2
+    return ErrorCounts(hits + length - substitutions - deletions, substitutions, deletions, deletions - missing)
 
 
 class UtteranceCounts(NamedTuple):
@@ -104,7 +152,5 @@ def count_pair(reference: str, hypothesis: str, normalizer: Normalizer) -> Utter
 
     Characters include the spaces that the normaliser leaves (French does, Chinese has none), as in the study.
     """
-    reference, hypothesis = normalizer(reference), normalizer(hypothesis)
-    return UtteranceCounts(
-        *(count_errors(split_units(reference, unit), split_units(hypothesis, unit)) for unit in ("word", "character"))
-    )
+    texts = [normalizer(reference)], [normalizer(hypothesis)]
+    return UtteranceCounts(count_texts(*texts, "word")[0], count_texts(*texts, "character")[0])

@@ -4,20 +4,20 @@ A run's directory; JSON (the study's and kin), JSON lines and tables with the co
 trn, STM and CTM; Kaldi's text; two plain files read line by line. Start with :func:`read_results`; the columns are in
 :mod:`asr_headroom.results.readers_rows`, the text files in :mod:`asr_headroom.results.readers_text`.
 
-Files without ids get them from the references (:func:`content_ids`). Nothing is repaired, nothing dropped in silence.
+Files without ids get them from the references (:func:`asr_headroom.results.pairing.content_ids`). Nothing is repaired,
+nothing dropped in silence.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts
+from asr_headroom.results.pairing import content_ids
 from asr_headroom.results.readers_rows import Entry, Side, is_table, looks_like_json, read_json, read_table
 from asr_headroom.results.readers_text import decode, kaldi_ids, read_kaldi, read_lines, read_words, text_format
 from asr_headroom.results.readers_timed import attach_words, words_by_recording
@@ -26,7 +26,7 @@ from asr_headroom.results.store import Results, load_results
 from asr_headroom.text.detect import guess_language
 from asr_headroom.text.languages import language_tag
 
-__all__ = ["content_ids", "read_results"]
+__all__ = ["read_results"]
 
 _LANGUAGE_KEYS = ("language", "lang", "locale", "lang_profile")
 _NO_LANGUAGE = ("", "none", "auto", "unknown", "multilingual")
@@ -77,21 +77,6 @@ def read_results(
     else:
         side = _read_with_references(path, Path(reference).expanduser(), intersect)
     return _results(side, path, given)
-
-
-def content_ids(references: Iterable[str]) -> list[str]:
-    """Ids made from what was said: ten hexadecimal digits of the SHA-1 of the raw reference, and its occurrence.
-
-    >>> content_ids(["a", "b", "a"])
-    ['86f7e437fa-1', 'e9d71f5ee7-1', '86f7e437fa-2']
-    """
-    times: Counter[str] = Counter()
-    ids = []
-    for text in references:
-        digest = hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:10]
-        times[digest] += 1
-        ids.append(f"{digest}-{times[digest]}")
-    return ids
 
 
 # ---------------------------------------------------------------------- one file

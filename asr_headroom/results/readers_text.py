@@ -14,10 +14,8 @@ from pathlib import Path
 from asr_headroom.errors import ResultsError
 from asr_headroom.results.readers_rows import Entry, Side, TimedWord
 
-__all__ = ["GAP", "decode", "kaldi_ids", "read_kaldi", "read_lines", "read_words", "text_format"]
+__all__ = ["decode", "kaldi_ids", "read_kaldi", "read_lines", "read_words", "text_format"]
 
-GAP = "inter_segment_gap"
-"""sclite's name for the time between the segments of an STM."""
 _IGNORED = "ignore_time_segment_in_scoring"
 _TRN = re.compile(r"(.*?)\s*\(([^()\s]+)\)\s*", re.DOTALL)
 _LABEL = re.compile(r"<[^>\s]*>\s*")

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_headroom.errors import ResultsError
+from asr_headroom.results.pairing import GAP
 from asr_headroom.results.readers_rows import Entry, Side, TimedWord
-from asr_headroom.results.readers_text import GAP
 
 __all__ = ["attach_words", "words_by_recording"]
 
@@ -79,6 +79,7 @@ def attach_words(hypotheses: Side, references: Side) -> Side:
     for (name, channel), texts in gaps.items():
         where = f"{hypotheses.path}: recording '{name}', between segments"
         gap = Entry(where, id=f"{name}-{channel}-{GAP}", reference="", hypothesis=" ".join(texts), speaker=GAP)
+        gap.extras = {"recording": name, "channel": channel}
         entries.append(gap)
     notes = [*references.notes, *hypotheses.notes]
     if gaps:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from asr_headroom.errors import ResultsError
-from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts, count_pair
+from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts, count_texts
+from asr_headroom.results.pairing import pair_results
 from asr_headroom.results.schema import (
     Prediction,
     RunInfo,
@@ -53,13 +54,31 @@ class Results:
 
     def counts(self, normalizer: Normalizer) -> list[UtteranceCounts]:
         """Counts per utterance under a normaliser: the stored ones where they are its own, else new."""
-        if self.run.normalizer.get("hash") == normalizer.hash:
+        if self._is_counted(normalizer):
             return [prediction.counts for prediction in self.predictions]
-        return [count_pair(p.reference, p.hypothesis, normalizer) for p in self.predictions]
+        texts = self._normalized(normalizer)
+        units: tuple[Unit, Unit] = ("word", "character")
+        return [UtteranceCounts(*pair) for pair in zip(*(count_texts(*texts, unit) for unit in units), strict=True)]
+
+    def counts_in(self, normalizer: Normalizer, unit: Unit | None = None) -> list[ErrorCounts]:
+        """Counts per utterance in one unit, the normaliser's unless another is asked for; half the work."""
+        unit = unit or normalizer.unit
+        if self._is_counted(normalizer):
+            return [prediction.counts.of(unit) for prediction in self.predictions]
+        return count_texts(*self._normalized(normalizer), unit)
 
     def total(self, normalizer: Normalizer, unit: Unit | None = None) -> ErrorCounts:
         """Corpus counts under a normaliser, in its unit unless another is asked for."""
-        return ErrorCounts.total(counts.of(unit or normalizer.unit) for counts in self.counts(normalizer))
+        return ErrorCounts.total(self.counts_in(normalizer, unit))
+
+    def _is_counted(self, normalizer: Normalizer) -> bool:
+        return self.run.normalizer.get("hash") == normalizer.hash
+
+    def _normalized(self, normalizer: Normalizer) -> tuple[list[str], list[str]]:
+        return (
+            [normalizer(prediction.reference) for prediction in self.predictions],
+            [normalizer(prediction.hypothesis) for prediction in self.predictions],
+        )
 
 
 class ResultsWriter:
@@ -218,45 +237,6 @@ def load_results(directory: str | Path) -> Results:
         seen[prediction.id] = number
         predictions.append(prediction)
     return Results(run, predictions, directory)
-
-
-def pair_results(base: Results, system: Results, *, intersect: bool = False) -> tuple[Results, Results]:
-    """Both systems on the same utterances in the same order.
-
-    Args:
-        base: defines the order.
-        system: the other.
-        intersect: keep the shared utterances instead of refusing sets that differ.
-
-    Raises:
-        ResultsError: the sets of ids differ and ``intersect`` is off, they share none, or a shared id has
-            another reference in each.
-    """
-    by_id = {prediction.id: prediction for prediction in system.predictions}
-    base_ids = [prediction.id for prediction in base.predictions]
-    shared = [id_ for id_ in base_ids if id_ in by_id]
-    only_base, only_system = len(base_ids) - len(shared), len(by_id) - len(shared)
-    if not shared:
-        raise ResultsError(
-            f"'{base.run.name}' and '{system.run.name}' share no utterance id; they are not the same test"
-        )
-    if (only_base or only_system) and not intersect:
-        raise ResultsError(
-            f"'{base.run.name}' and '{system.run.name}' were not tested on the same utterances: "
-            f"{len(shared)} shared, {only_base} only in the first, {only_system} only in the second; "
-            "finish both runs, or compare the shared ones with --intersect"
-        )
-    of_base = {prediction.id: prediction for prediction in base.predictions}
-    for id_ in shared:
-        if of_base[id_].reference != by_id[id_].reference:
-            raise ResultsError(
-                f"utterance '{id_}' has two references: {of_base[id_].reference!r} in '{base.run.name}' and "
-                f"{by_id[id_].reference!r} in '{system.run.name}'; test both on the same manifest"
-            )
-    return (
-        dataclasses.replace(base, predictions=[of_base[id_] for id_ in shared]),
-        dataclasses.replace(system, predictions=[by_id[id_] for id_ in shared]),
-    )
 
 
 def write_json(path: Path, value: Any) -> None:

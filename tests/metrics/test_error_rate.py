@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_headroom.metrics.alignment import align
-from asr_headroom.metrics.error_rate import ErrorCounts, count_errors, count_pair
-from asr_headroom.text.normalize import get_normalizer
+from asr_headroom.metrics.error_rate import ErrorCounts, count_errors, count_pair, count_texts
+from asr_headroom.text.normalize import get_normalizer, normalizer_ids
 
 COUNTS = st.builds(ErrorCounts, *[st.integers(0, 50)] * 4)
 
@@ -80,3 +80,41 @@ def test_a_mean_of_rates_is_not_the_rate():
     short, long = count_errors(["a"], ["b"]), count_errors(["a"] * 9, ["a"] * 9)
     assert (short.error_rate + long.error_rate) / 2 == 0.5
     assert (short + long).error_rate == 0.1
+
+
+TEXTS = st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "été", "你好"]), max_size=9).map(" ".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs=st.lists(st.tuples(TEXTS, TEXTS), max_size=4))
+def test_texts_are_counted_like_their_units(pairs):
+    references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]
+    words = [count_errors(r.split(), h.split()) for r, h in pairs]
+    assert count_texts(references, hypotheses, "word") == words
+    assert count_texts(references, hypotheses, "mixed") == words
+    assert count_texts(references, hypotheses, "character") == [count_errors(list(r), list(h)) for r, h in pairs]
+
+
+@settings(max_examples=200, deadline=None)
+@given(reference=TEXTS, hypothesis=TEXTS)
+def test_the_split_of_the_errors_is_that_of_jiwer(reference, hypothesis):
+    if not reference:
+        return
+    other = jiwer.process_words(reference, hypothesis)
+    (counts,) = count_texts([reference], [hypothesis], "word")
+    found = (counts.hits, counts.substitutions, counts.deletions, counts.insertions)
+    assert found == (other.hits, other.substitutions, other.deletions, other.insertions)
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(max_size=40))
+@pytest.mark.parametrize("normalizer_id", [id_ for id_ in normalizer_ids() if get_normalizer(id_).unit != "character"])
+def test_normalisers_part_words_by_single_spaces(normalizer_id, text):
+    # What count_texts relies on.
+    normalized = get_normalizer(normalizer_id)(text)
+    assert normalized == " ".join(normalized.split())
+
+
+def test_the_total_of_nothing_is_nothing():
+    assert ErrorCounts.total([]) == ErrorCounts()
+    assert ErrorCounts.total([ErrorCounts(1, 2, 3, 4), ErrorCounts(5, 6, 7, 8)]) == ErrorCounts(6, 8, 10, 12)

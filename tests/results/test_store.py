@@ -273,7 +273,7 @@ def test_pairing_refuses_tests_that_share_nothing():
     base = make_results(TEXTS)
     other = dataclasses.replace(base, predictions=[dataclasses.replace(p, id="x" + p.id) for p in base.predictions])
     for intersect in (False, True):
-        with pytest.raises(ResultsError, match="share no utterance id"):
+        with pytest.raises(ResultsError, match="share no utterance"):
             pair_results(base, other, intersect=intersect)
 
 
