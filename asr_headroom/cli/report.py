@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_headroom.cli.options import add_config_arguments
     from asr_headroom.stages.report import ReportConfig
 
-    runs = "run directories, or folders that hold them; the base first"
-    parser.add_argument("runs", nargs="*", default=argparse.SUPPRESS, metavar="RUN_DIR", help=runs)
+    runs = "run directories, folders that hold them, or files of predictions; the base first"
+    parser.add_argument("runs", nargs="*", default=argparse.SUPPRESS, metavar="RUN", help=runs)
     add_config_arguments(parser, ReportConfig, positional=("runs",))
     parser.add_argument("--json", action="store_true", help="print what was written, and the tables, as JSON")
 

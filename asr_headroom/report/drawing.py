@@ -64,6 +64,7 @@ class Figure:
         rows: the plotted numbers, rates as fractions.
         size: inches.
         paint: draws on an empty canvas of that size.
+        title: in two or three words; empty for none.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Figure:
     rows: tuple[tuple[Any, ...], ...]
     size: tuple[float, float]
     paint: Callable[[Canvas], None]
+    title: str = ""
 
     def svg(self) -> str:
         """An ``<svg>`` element without size, ids made of this figure's name."""

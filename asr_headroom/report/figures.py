@@ -45,6 +45,7 @@ def frontier_figure(table: TestTable) -> Figure | None:
     return Figure(
         name="frontier",
         caption=caption + ".",
+        title="size against error rate",
         columns=("system", "parameters", name.lower(), "ci_low", "ci_high", "base"),
         rows=tuple(
             (
@@ -71,6 +72,7 @@ def difference_figure(tables: Sequence[TestTable]) -> Figure | None:
         return None
     return Figure(
         name="difference",
+        title="differences",
         caption="Difference to the base in points, with its 95 % interval; left of zero is better. The pale "
         "band is what the test could not have shown (80 % power).",
         columns=(

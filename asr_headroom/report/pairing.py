@@ -37,7 +37,11 @@ def unique_names(group: Sequence[Results]) -> list[str]:
 
 
 def choose_bases(group: Sequence[Results], base: str | None, notes: list[str]) -> list[int | None]:
-    """[systems] index of each system's base in the group; what was assumed is added to ``notes``."""
+    """[systems] index of each system's base in the group; what was assumed is added to ``notes``.
+
+    A run's parent is its base. Where no run of the group has its parent there, the first of two is taken, and the
+    first of any number of prediction files, which cannot name a parent.
+    """
     index = {results.run.name: i for i, results in reversed(list(enumerate(group)))}
     if base is not None:
         return [index.get(base) if results.run.name != base else None for results in group]
@@ -51,6 +55,9 @@ def choose_bases(group: Sequence[Results], base: str | None, notes: list[str]) -
     if all(choice is None for choice in bases) and len(group) == 2:
         notes.append(f"neither run names the other as its parent; '{group[0].run.name}' is taken as the base")
         return [None, 0]
+    if len(group) > 2 and all(r.run.kind == "import" and r.run.parent is None for r in group):
+        notes.append(f"prediction files name no parent; the first, '{group[0].run.name}', is taken as the base of all")
+        return [None, *([0] * (len(group) - 1))]
     orphans: dict[str, list[str]] = {}
     for results, choice in zip(group, bases, strict=True):
         if results.run.parent is not None and choice is None:

@@ -11,8 +11,11 @@ from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.metrics.significance import ClusterBy
 from asr_headroom.report.figures import save_figures
 from asr_headroom.report.page import Page, render_page
+from asr_headroom.report.published import Beside, load_published, set_beside
+from asr_headroom.report.sections.published import published_markdown
 from asr_headroom.report.tables import TestTable, build_tables, to_json, to_markdown
-from asr_headroom.results.store import load_results, write_whole
+from asr_headroom.results.readers import read_results
+from asr_headroom.results.store import Results, load_results, write_whole
 from asr_headroom.text.normalize import get_normalizer
 
 __all__ = ["ReportConfig", "Written", "find_runs", "report"]
@@ -23,7 +26,7 @@ class ReportConfig:
     """Show what runs found."""
 
     runs: tuple[str, ...]
-    """Run directories, or folders that hold them; the base first."""
+    """Run directories, folders that hold them, or files of predictions; the base first."""
 
     output: str
     """The page, ending in .html; or a folder, which gets index.html, tables.md, tables.json and the plots."""
@@ -46,13 +49,22 @@ class ReportConfig:
     cluster: ClusterBy = "auto"
     """What the intervals resample as a whole."""
 
+    reference: str | None = None
+    """File of the references, where prediction files hold hypotheses alone."""
+
+    language: str | None = None
+    """Of prediction files, as a tag such as fr or zh-CN; stated in the file or guessed otherwise."""
+
+    published: str | None = None
+    """YAML or JSON file of published values (model, metric, value) to print beside the obtained ones."""
+
     max_clips: int = 50
     """Recordings embedded, at most."""
 
     def __post_init__(self) -> None:
         problems = []
         if not self.runs:
-            problems.append("report needs at least one run directory")
+            problems.append("report needs at least one run directory or file of predictions")
         if self.max_clips < 0:
             problems.append(f"max_clips is {self.max_clips}; it must be at least 0")
         if self.tables and Path(self.tables).suffix not in (".md", ".json"):
@@ -88,12 +100,14 @@ def report(config: ReportConfig) -> Written:
         ResultsError: a directory is not a run, or something cannot be written.
     """
     tables = build_tables(
-        [load_results(directory) for folder in config.runs for directory in find_runs(folder)],
+        [results for source in config.runs for results in _read(source, config)],
         normalizer=get_normalizer(config.normalizer) if config.normalizer else None,
         cluster=config.cluster,
         base=config.base,
     )
-    page = render_page(tables, title=config.title, max_clips=config.max_clips)
+    values = load_published(config.published) if config.published else ()
+    beside = set_beside(tables, values, cluster=config.cluster)
+    page = render_page(tables, title=config.title, max_clips=config.max_clips, cluster=config.cluster, published=beside)
     target = Path(config.output)
     is_page = target.suffix == ".html"
     page_path = target if is_page else target / "index.html"
@@ -104,7 +118,10 @@ def report(config: ReportConfig) -> Written:
     if config.figures:
         figures = Path(config.figures)
     try:
-        for path, text in [(page_path, page.html), *((path, _table_text(tables, path)) for path in table_paths)]:
+        for path, text in [
+            (page_path, page.html),
+            *((path, _table_text(tables, beside, path)) for path in table_paths),
+        ]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
         files = [page_path, *table_paths, *(save_figures(tables, figures) if figures else ())]
@@ -115,9 +132,16 @@ def report(config: ReportConfig) -> Written:
     return Written(page_path=page_path, page=page, tables=tables, files=files)
 
 
-def _table_text(tables: Sequence[TestTable], path: Path) -> str:
+def _read(source: str, config: ReportConfig) -> list[Results]:
+    """The runs below a folder, or what one file of predictions holds."""
+    if Path(source).is_dir():
+        return [load_results(directory) for directory in find_runs(source)]
+    return [read_results(source, reference=config.reference, language=config.language)]
+
+
+def _table_text(tables: Sequence[TestTable], beside: Sequence[Beside], path: Path) -> str:
     if path.suffix == ".md":
-        return to_markdown(tables)
+        return "\n".join(filter(None, (to_markdown(tables), published_markdown(beside))))
     return json.dumps(to_json(tables), ensure_ascii=False, indent=1) + "\n"
 
 

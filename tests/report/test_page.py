@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -53,7 +54,34 @@ def test_first_screen_answers_the_question(base, tuned):
     assert "Our report" in head
     assert "base · lora is better than base, by 4.17 points." in head
     assert "WER 5.56 % → 1.39 %" in head
+    assert "Why: something else was heard, −4.17 of −4.17 points." in head
+    assert "2 utterances worse, 17 better, 21 as before." in head
     assert "new utterances by the same mix of speakers" in head
+
+
+def test_sections_fold_and_only_those_with_something_appear(base, tuned):
+    html = build_page([base, tuned], title="x")
+    folds = re.findall(r'<details class="section" id="(\w+)"( open)?>', html)
+    assert folds == [("systems", " open"), *((name, "") for name in TWO_SYSTEMS)]
+    alone = re.findall(r'<details class="section" id="(\w+)"', build_page([base], title="x"))
+    assert alone == ["systems", "minutes", "provenance", "reading"]
+
+
+TWO_SYSTEMS = ("causes", "changed", "plots", "minutes", "provenance", "reading")
+
+
+def test_strip_stands_where_the_numbers_say(base, tuned):
+    html = build_page([base, tuned], title="x")
+    left, right, zero, point = (
+        float(re.search(pattern, html)[1])
+        for pattern in (
+            r'class="line" style="left: ([\d.]+)%',
+            r'class="line" style="left: [\d.]+%; right: ([\d.]+)%',
+            r'class="zero" style="left: ([\d.]+)%',
+            r'class="point" style="left: ([\d.]+)%',
+        )
+    )
+    assert left < point < 100 - right < zero
 
 
 def test_page_is_self_contained(base, tuned, recordings):
@@ -156,7 +184,8 @@ def test_one_system_alone(base):
 
 def test_many_comparisons_are_counted_and_corrected(base, tuned, bigger):
     text = visible(build_page([base, tuned, bigger], title="x", base="base"))
-    assert "3 systems on 1 test set, 2 comparisons: 2 better." in text
+    assert text[text.index("} x Best: ") :].startswith("} x Best: bigger, WER 0.00 %; better than all 2 others.")
+    assert "base · lora is better than base WER 5.56 % → 1.39 %" in text
     assert "With 2 comparisons one in twenty looks real by chance" in text
     assert "bigger on a test" in text
 
