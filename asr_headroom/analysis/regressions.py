@@ -1,15 +1,17 @@
 """Which utterances got worse and which got better between two runs, with their aligned differences.
 
 A total hides what was traded for what: the same error rate can be the same errors or other ones. Start with
-:func:`find_changes` for the utterances, :func:`regressions_by_cause` for what kind of error was traded for which.
+:func:`find_changes` for the utterances, :func:`regressions_by_category` for what kind of error was traded for which.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from asr_headroom.analysis.categories import categorize, is_cased
 from asr_headroom.analysis.causes import DifferenceSplit
 from asr_headroom.metrics.alignment import Block, align
 from asr_headroom.metrics.error_rate import count_pair
@@ -25,6 +27,7 @@ __all__ = [
     "Changes",
     "RegressionsByCause",
     "find_changes",
+    "regressions_by_category",
     "regressions_by_cause",
     "regressions_of_split",
 ]
@@ -184,6 +187,24 @@ def regressions_by_cause(
     before = [_causes(p, normalizer, cause_of) for p in base.predictions]
     after = [_causes(p, normalizer, cause_of) for p in system.predictions]
     return _by_cause(before, after, base, normalizer)
+
+
+def regressions_by_category(base: Results, system: Results, normalizer: Normalizer) -> RegressionsByCause:
+    """The same by the categories of :mod:`asr_headroom.analysis.categories`.
+
+    Raises:
+        ResultsError: the two were not tested on the same utterances.
+    """
+    cased = is_cased(base)
+
+    def categories(prediction: Prediction) -> Mapping[str, float]:
+        language = prediction.language or base.run.language
+        errors: dict[str, float] = defaultdict(float)
+        for piece in categorize(prediction.reference, prediction.hypothesis, normalizer, language, cased=cased):
+            errors[piece.category] += piece.errors
+        return errors
+
+    return regressions_by_cause(base, system, normalizer, categories)
 
 
 def regressions_of_split(base: Results, split: DifferenceSplit) -> RegressionsByCause:

@@ -3,9 +3,15 @@ import dataclasses
 import pytest
 
 from asr_headroom.analysis.causes import split_difference
-from asr_headroom.analysis.regressions import find_changes, regressions_by_cause, regressions_of_split
+from asr_headroom.analysis.regressions import (
+    find_changes,
+    regressions_by_category,
+    regressions_by_cause,
+    regressions_of_split,
+)
 from asr_headroom.errors import ResultsError
 from asr_headroom.metrics.alignment import Block, align
+from asr_headroom.results.readers import read_results
 from asr_headroom.testing.results import make_results
 from asr_headroom.text.normalize import get_normalizer
 
@@ -132,3 +138,25 @@ def test_formats_and_hearing_by_cause():
         assert report.points(cause.change) == pytest.approx(
             next(part.difference for part in split.parts if part.cause.id == cause.cause)
         )
+
+
+def test_kinds_of_errors_by_cause():
+    base = make_results([("il va à la mer", "il va à la maire"), ("deux chats", "deux chat")], language="fr")
+    system = make_results([("il va à la mer", "il va a la mer"), ("deux chats", "deux chats")], language="fr")
+    report = regressions_by_category(base, system, FR)
+    causes = {cause.cause: (cause.gained, cause.lost) for cause in report.causes}
+    assert causes == {"accent_homophone": (1, 0), "homophone": (0, 1), "agreement_or_plural": (0, 1)}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("pair", "profile"), [(("fr/baseline_small", "fr/lora_small"), "fr"),
+                                               (("zh/baseline_small", "zh/lora_small"), "zh")])  # fmt: skip
+def test_published_regressions_add_up(shared, pair, profile):
+    folder = shared / "published" / "predictions"
+    base, system = (read_results(folder / f"whisper_{name}.json") for name in pair)
+    normalizer = get_normalizer(profile)
+    split = split_difference(base, system, normalizer)
+    for report in (regressions_by_category(base, system, normalizer), regressions_of_split(base, split)):
+        difference = system.total(normalizer).error_rate - base.total(normalizer).error_rate
+        assert report.points(sum(cause.change for cause in report.causes)) == pytest.approx(difference)
+        assert sum(report.share_of_gained(cause) for cause in report.causes) == pytest.approx(1)
