@@ -5,6 +5,7 @@ They are all that this package needs of a statistics library, and the core stays
 
 from __future__ import annotations
 
+import functools
 import math
 from statistics import NormalDist
 
@@ -88,6 +89,7 @@ def student_cdf(t: float, degrees_of_freedom: float) -> float:
     return 1 - tail if t > 0 else tail
 
 
+@functools.cache
 def student_quantile(probability: float, degrees_of_freedom: float) -> float:
     """The t with P(T <= t) = ``probability``; infinite at 0 and 1.
 
