@@ -262,7 +262,7 @@ def _cause_change(
         base_errors=math.fsum(before),
         system_errors=math.fsum(after),
         gained=math.fsum(grown[i] for i in worse),
-        lost=-math.fsum(growth for growth in grown.values() if growth < 0),
+        lost=math.fsum(-growth for growth in grown.values() if growth < 0),
         num_worse=len(worse),
         num_better=len(grown) - len(worse),
         num_sentences_worse=len({sentences[i] for i in worse}),
