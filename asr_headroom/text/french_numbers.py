@@ -171,11 +171,14 @@ def _scaled(words: list[str], start: int) -> _Number | None:
         return _Number(0, start + 1)
     total, position, limit = 0, start, 10**12
     while position < len(words):
-        section = _Number(1, position) if words[position] == "mille" else _section(words, position)
+        is_bare_thousand = words[position] == "mille" and limit > 1000
+        section = _Number(1, position) if is_bare_thousand else _section(words, position)
         if section is None:
             break
         scale = _SCALES.get(words[section.end], 0) if section.end < len(words) else 0
-        if not 0 < scale < limit:
+        # "Un mille" is no number: nobody counts one thousand so, and a mille-feuille is a cake.
+        is_article = scale == 1000 and section.value == 1 and not is_bare_thousand
+        if not 0 < scale < limit or is_article:
             return _Number(total + section.value, section.end)
         total, position, limit = total + section.value * scale, section.end + 1, scale
     return _Number(total, position) if position > start else _digits(words, start)

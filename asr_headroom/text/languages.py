@@ -110,8 +110,8 @@ def language_tag(name: str) -> str:
     # A word of four letters or more is a name that nobody knows, not a language code.
     if not _TAG.fullmatch(tag) or len(primary) > 3:
         raise ConfigError(
-            f"'{name}' is no language that we know{did_you_mean(spoken, _TAG_OF_NAME)}; "
-            "give a BCP-47 tag such as 'fr' or 'zh-TW', or an English name such as 'French'"
+            f"unknown language '{name}'{did_you_mean(spoken, _TAG_OF_NAME)} "
+            "(known are BCP-47 tags such as 'fr' or 'zh-TW' and English names such as 'French')"
         )
     return "-".join([primary, *map(_subtag_case, rest)])
 

@@ -231,7 +231,12 @@ PROFILES = {
             "basic-mixed",
             1,
             "mixed",
-            (*_BASIC, Step("spaces around unspaced characters", isolate_unspaced)),
+            (
+                *(_QUOTES, _NFKC, _FOLD, _WORDS_ONLY, _COMPOSE),
+                # Before apostrophes, which become loose beside such a character.
+                Step("spaces around unspaced characters", isolate_unspaced),
+                *(_LOOSE_APOSTROPHES, _SPACES, _COMPOSE),
+            ),
             "mixed scripts: a Han, Kana, Thai, Khmer … character is a unit, other text is words",
             _BASIC_PROBES,
         ),
