@@ -20,6 +20,7 @@ Reference:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from asr_headroom.analysis.formats import Rewrite, match_spacing, rewrites_for
 from asr_headroom.analysis.outputs import describe_output
 from asr_headroom.analysis.scoring import clusters_of
 from asr_headroom.errors import ResultsError
+from asr_headroom.metrics.multiplicity import holm_adjusted
 from asr_headroom.metrics.significance import ClusterBy, Clustering, Comparison, compare_rates
 from asr_headroom.results.store import Results, pair_results
 from asr_headroom.text.detect import has_content
@@ -79,7 +81,7 @@ _INDEX = {cause.id: index for index, cause in enumerate(CAUSES)}
 _REMOVABLE = ("script", "case", "numerals", "punctuation", "loops", "spacing")
 """Causes with a rewrite, in the order in which rewrites are applied together; spacing is last because it needs both
 texts."""
-_RESAMPLES = 2_000
+_RESAMPLES = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +152,7 @@ class ErrorSplit:
         """The part of one cause, by its id."""
         return self.shares[_INDEX[cause]]
 
-    def group_rate(self, group: Group) -> float:
+    def group_rate(self, group: str) -> float:
         """The part of the error rate that a group of causes holds."""
         return sum(share.rate for share in self.shares if share.cause.group == group)
 
@@ -172,6 +174,7 @@ class CauseDifference:
         comparison: system minus base with its clustered interval and p; its own ``base`` and ``system`` are not to be
             read, as Shapley values of either sign were moved to the side where they are positive.
         share: of the whole difference; None where that is zero.
+        holm_p: p adjusted for all causes that occur in either system (Holm, 1979); 1 for those that do not.
     """
 
     cause: Cause
@@ -179,6 +182,7 @@ class CauseDifference:
     system: float
     comparison: Comparison
     share: float | None
+    holm_p: float = 1.0
 
     @property
     def difference(self) -> float:
@@ -208,7 +212,7 @@ class DifferenceSplit:
             sorted((part for part in self.parts if part.base or part.system), key=lambda part: -abs(part.difference))
         )
 
-    def group_difference(self, group: Group) -> float:
+    def group_difference(self, group: str) -> float:
         """The part of the difference that a group of causes holds."""
         return self.system.group_rate(group) - self.base.group_rate(group)
 
@@ -259,7 +263,7 @@ def split_difference(
     return DifferenceSplit(
         base=before,
         system=after,
-        parts=tuple(_part(cause, before, after, difference, clustering) for cause in CAUSES),
+        parts=_with_holm(tuple(_part(cause, before, after, difference, clustering) for cause in CAUSES)),
         cluster_by=clustering.by,
         num_clusters=clustering.num_clusters,
     )
@@ -383,6 +387,13 @@ def _part(
         comparison=_compare(base.by_utterance[:, index], system.by_utterance[:, index], base.lengths, clustering),
         share=(after - before) / difference if difference else None,
     )
+
+
+def _with_holm(parts: tuple[CauseDifference, ...]) -> tuple[CauseDifference, ...]:
+    occurring = [part for part in parts if part.base or part.system]
+    adjusted = holm_adjusted([part.comparison.p_value for part in occurring])
+    by_id = {part.cause.id: p for part, p in zip(occurring, adjusted, strict=True)}
+    return tuple(dataclasses.replace(part, holm_p=by_id.get(part.cause.id, 1.0)) for part in parts)
 
 
 def _compare(base: np.ndarray, system: np.ndarray, lengths: np.ndarray, clustering: Clustering) -> Comparison:

@@ -57,8 +57,8 @@ def count_confusions(results: Results, normalizer: Normalizer, *, top: int | Non
         for piece in categorize(prediction.reference, prediction.hypothesis, normalizer, language, cased=cased):
             if piece.category in _WHOLE_OUTPUT:
                 continue
-            sides = (joined(side, normalizer.unit) for side in (piece.reference, piece.hypothesis))
-            key = (*sides, piece.category)
+            left, right = joined(piece.reference, normalizer.unit), joined(piece.hypothesis, normalizer.unit)
+            key = (left, right, piece.category)
             occurrences[key] += 1
             sentences[key].add(sentence)
     ranked = sorted(occurrences, key=lambda key: (-len(sentences[key]), -occurrences[key], key))

@@ -16,6 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from asr_headroom.analysis.outputs import loop_spans
 from asr_headroom.text import chinese_numerals, english_numbers, french_numbers
 from asr_headroom.text.languages import macro_language
+from asr_headroom.text.normalize import get_normalizer
 from asr_headroom.text.steps import to_simplified
 from asr_headroom.text.units import Unit
 
@@ -145,7 +146,17 @@ def _letters(words: Sequence[str]) -> tuple[str, dict[int, int]]:
 def _one_script(text: str, language: str) -> str:
     """Compatibility forms as plain ones, ligatures apart, and traditional characters as simplified ones."""
     text = unicodedata.normalize("NFKC", text).translate(_LIGATURES)
+    if language == "ar":
+        return _plain_arabic(text)
     return to_simplified(text) if language == "zh" else text
+
+
+def _plain_arabic(text: str) -> str:
+    """Without vowel marks, with one form of alef, ya and ta marbuta, as the Arabic profile has it."""
+    for step in get_normalizer("ar").steps:
+        if step.name in ("vowel marks and tatweel off", "alef, ya and ta marbuta in one form"):
+            text = step.apply(text)
+    return text
 
 
 _LIGATURES = str.maketrans({"œ": "oe", "æ": "ae", "Œ": "OE", "Æ": "AE"})

@@ -137,9 +137,18 @@ def test_interval_agrees_with_a_comparison_of_error_counts():
     acoustic = next(part for part in split.parts if part.cause.id == "acoustic")
     errors = [count_pair(r, h, FR).words.errors for r, h in pairs]
     plain = compare_rates(
-        errors, [0] * 40, [9] * 40, choose_clusters([None] * 40, ["s"] * 40, "utterance"), resamples=2000
+        errors, [0] * 40, [9] * 40, choose_clusters([None] * 40, ["s"] * 40, "utterance"), resamples=5000
     )
     assert acoustic.comparison.interval == plain.interval
+
+
+def test_p_values_are_adjusted_for_the_causes_that_occur():
+    base, system = run(PAIRS * 4, "zh"), run([(r, r) for r, _ in PAIRS * 4], "zh")
+    split = split_difference(base, system, ZH)
+    occurring = sorted(p.comparison.p_value for p in split.parts if p.base or p.system)
+    first = min(split.parts, key=lambda p: p.comparison.p_value)
+    assert first.holm_p == pytest.approx(min(1, occurring[0] * len(occurring)))
+    assert all(p.holm_p == 1 for p in split.parts if not p.base and not p.system)
 
 
 def test_capping_and_overlong():

@@ -71,6 +71,7 @@ def test_scripts_by_language():
     assert rewrites_for("ja")["script"]("後面") == "後面"
     assert rewrites_for(None)["script"]("ＯＫ") == "OK"
     assert rewrites_for("fr")["script"]("œuf") == "oeuf"
+    assert rewrites_for("ar-EG")["script"]("أهلاً, مدرسة") == "اهلا, مدرسه"
 
 
 def test_english_numbers_leave_case_and_marks_alone():
