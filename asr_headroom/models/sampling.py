@@ -1,0 +1,252 @@
+"""Drawing tokens and scoring them, the same way for every autoregressive family.
+
+A family brings the logits after its prompt and a :class:`Continuation`; :func:`draw_tokens` does the rest, and
+:func:`hidden_log_probs` scores what was drawn. Both read temperature, top-k and top-p in one place, so that the
+distribution that is drawn from is the one that is scored. Everything is float32 (float64 in a float64 model), at target
+positions only. No library's generation default has a say: ``temperature`` alone samples.
+
+This is not for searching: beams and greedy decoding with the loop guard are in :mod:`asr_headroom.models.search`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from asr_headroom.models.decoding import Hypothesis, SamplingOptions
+from asr_headroom.models.protocols import TokenLogProbs
+
+__all__ = [
+    "Continuation",
+    "Draw",
+    "draw_tokens",
+    "hidden_log_probs",
+    "log_probs_of",
+    "restricted_log_probs",
+    "scatter_log_probs",
+    "scored_ids",
+]
+
+_CHUNK_ELEMENTS = 2**24
+"""Logits that exist at once while scoring: 64 MiB in float32, large enough to keep a processor busy."""
+
+
+class Draw(NamedTuple):
+    """One drawn sequence.
+
+    Attributes:
+        token_ids: as drawn, the end token excluded.
+        log_probs: natural log of each token's probability; one more, the end token's, where ``ended``.
+        ended: the end token was drawn before the limit.
+    """
+
+    token_ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    ended: bool
+
+    def hypothesis(self, decode: Callable[[list[int]], str]) -> Hypothesis:
+        """As a hypothesis whose text is what ``decode`` makes of the token ids."""
+        return Hypothesis(
+            text=decode(list(self.token_ids)).strip(),
+            token_ids=self.token_ids,
+            token_log_probs=self.log_probs,
+            truncated=not self.ended,
+        )
+
+
+class Continuation(Protocol):
+    """A decoder part-way through its rows, with audio, prompt and tokens so far in its cache."""
+
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Feeds ``ids`` [rows] and returns the logits [rows, vocab] of the next token."""
+        ...
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Only these rows, int64 in rising order, go on; the others have ended."""
+        ...
+
+
+def restricted_log_probs(logits: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
+    """Log-probabilities of all tokens under temperature, then top-k, then top-p of what top-k left.
+
+    Top-k keeps tokens as likely as the k-th; top-p keeps the fewest likeliest tokens that reach the probability.
+
+    Args:
+        logits: [..., vocab] any float type.
+        options: temperature, top_k, top_p.
+
+    Returns:
+        [..., vocab] float32 (float64 from float64), natural logarithm; -inf for what cannot be drawn.
+
+    >>> restricted_log_probs(torch.tensor([0.0, 1.0, 2.0]), SamplingOptions(top_k=1))
+    tensor([-inf, -inf, 0.])
+    """
+    scaled = _scaled(logits, options)
+    inside = _support(scaled, options)
+    if inside is not None:
+        scaled = scaled.masked_fill(~inside, -torch.inf)
+    return scaled.log_softmax(dim=-1)
+
+
+def log_probs_of(logits: torch.Tensor, ids: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
+    """Log-probabilities of some tokens under the distribution that :func:`restricted_log_probs` describes.
+
+    A token counts as one of those that can be drawn even if top-k or top-p leaves it out: a drawn one was inside, and
+    neither rounding nor an update of the weights since then may make it impossible.
+
+    Args:
+        logits: [..., vocab] any float type.
+        ids: [...] int64.
+        options: temperature, top_k, top_p.
+
+    Returns:
+        [...] float32 (float64 from float64), natural logarithm, finite.
+    """
+    scaled = _scaled(logits, options)
+    chosen = scaled.gather(-1, ids[..., None]).squeeze(-1)
+    inside = _support(scaled.detach(), options)
+    if inside is not None:
+        scaled = scaled.masked_fill(~inside.scatter(-1, ids[..., None], True), -torch.inf)
+    return chosen - scaled.logsumexp(dim=-1)
+
+
+def hidden_log_probs(
+    hidden: torch.Tensor,
+    project: Callable[[torch.Tensor], torch.Tensor],
+    ids: torch.Tensor,
+    options: SamplingOptions,
+    *,
+    vocab_size: int,
+    chunk_elements: int = _CHUNK_ELEMENTS,
+) -> torch.Tensor:
+    """Log-probabilities of tokens from the decoder's output, with a bounded number of logits in memory.
+
+    Chunks are projected one after the other; where gradients are on and there is more than one chunk, their logits are
+    made again in the backward pass instead of being kept.
+
+    Args:
+        hidden: [tokens, width] decoder output at the positions that predict ``ids``, and at no others.
+        project: [tokens, width] to logits [tokens, vocab].
+        ids: [tokens] int64.
+        options: temperature, top_k, top_p.
+        vocab_size: logits per token.
+        chunk_elements: logits that exist at once, at most (at least one token's).
+
+    Returns:
+        [tokens] float32 (float64 from float64), natural logarithm.
+    """
+
+    def score(part: torch.Tensor, part_ids: torch.Tensor) -> torch.Tensor:
+        return log_probs_of(project(part), part_ids, options)
+
+    rows = max(1, chunk_elements // vocab_size)
+    if len(ids) <= rows:
+        return score(hidden, ids)
+    again = torch.is_grad_enabled()
+    parts = zip(hidden.split(rows), ids.split(rows), strict=True)
+    return torch.cat([checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts])
+
+
+def scored_ids(hypotheses: Sequence[Hypothesis], end_id: int) -> list[list[int]]:
+    """The tokens of each hypothesis that have a probability: its own and, unless it was truncated, the end token."""
+    return [[*hypothesis.token_ids, *([] if hypothesis.truncated else [end_id])] for hypothesis in hypotheses]
+
+
+def scatter_log_probs(values: torch.Tensor, lengths: Sequence[int]) -> TokenLogProbs:
+    """Ragged rows as a padded matrix.
+
+    Args:
+        values: [tokens] of all rows, one after the other.
+        lengths: [rows] tokens of each.
+    """
+    columns = torch.arange(max(lengths, default=0), device=values.device)
+    mask = columns < torch.tensor(lengths, device=values.device)[:, None]
+    return TokenLogProbs(
+        torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values), mask
+    )
+
+
+@torch.no_grad()
+def draw_tokens(
+    logits: torch.Tensor,
+    continuation: Continuation,
+    options: SamplingOptions,
+    *,
+    end_id: int,
+    limit: int | None = None,
+) -> list[Draw]:
+    """Draws one sequence per row, token by token.
+
+    Each row uses one number of a fixed stream per position, so a draw depends neither on when other rows end nor on
+    the device's random generator.
+
+    Args:
+        logits: [rows, vocab] of the first token, one row per sequence.
+        continuation: the decoder behind them.
+        options: distribution, ``max_new_tokens`` and seed; ``num_samples`` is the caller's to unfold into rows.
+        end_id: ends a sequence; every other token, special ones too, is drawn like any other.
+        limit: tokens that the model has room for, if fewer than ``max_new_tokens``.
+
+    Returns:
+        [rows] draws; those without the end token within the limit have not ``ended``.
+    """
+    count, device = len(logits), logits.device
+    limit = options.max_new_tokens if limit is None else max(0, min(limit, options.max_new_tokens))
+    generator = torch.Generator().manual_seed(options.seed)
+    uniform = torch.rand(limit, count, generator=generator, dtype=torch.float64).to(device)
+    tokens = torch.full((count, limit), end_id, device=device)
+    values = torch.zeros((count, limit), dtype=_score_dtype(logits), device=device)
+    ends = torch.full((count,), limit, device=device)
+    active = torch.arange(count, device=device)  # the rows that the continuation still holds; some may have ended
+    for position in range(limit):
+        log_probs = restricted_log_probs(logits, options)
+        drawn = _pick(log_probs, uniform[position, active])
+        drawn = torch.where(ends[active] == limit, drawn, end_id)
+        tokens[active, position] = drawn
+        values[active, position] = log_probs.gather(-1, drawn[:, None]).squeeze(-1)
+        ends[active] = torch.where((drawn == end_id) & (ends[active] == limit), position, ends[active])
+        going = (drawn != end_id).nonzero().squeeze(-1)
+        if not len(going) or position + 1 == limit:
+            break
+        if 2 * len(going) <= len(active):  # copying a cache costs something too, so not for every row that ends
+            active, drawn = active[going], drawn[going]
+            continuation.keep(going)
+        logits = continuation.step(drawn)
+    return [
+        Draw(tuple(row_tokens[:end]), tuple(row_values[: end + 1]), end < limit)
+        for row_tokens, row_values, end in zip(tokens.tolist(), values.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+def _score_dtype(logits: torch.Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def _scaled(logits: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
+    return logits.to(_score_dtype(logits)) / options.temperature
+
+
+def _support(scaled: torch.Tensor, options: SamplingOptions) -> torch.Tensor | None:
+    """[..., vocab] bool: what can be drawn; None where everything can."""
+    inside = None
+    if 0 < options.top_k < scaled.shape[-1]:
+        inside = scaled >= scaled.topk(options.top_k, dim=-1).values[..., -1:]
+    if options.top_p < 1:
+        kept = scaled if inside is None else scaled.masked_fill(~inside, -torch.inf)
+        probs, order = kept.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+        # What comes before a token decides, so that the likeliest always stays.
+        before = probs.cumsum(dim=-1, dtype=torch.float64) - probs
+        nucleus = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before < options.top_p)
+        inside = nucleus if inside is None else nucleus & inside
+    return inside
+
+
+def _pick(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """[rows] the token at which each row's cumulative probability passes its number in [0, 1); never one of none."""
+    cumulative = log_probs.double().exp().cumsum(dim=-1)
+    total = cumulative[:, -1:].contiguous()
+    picked = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
+    return torch.minimum(picked, torch.searchsorted(cumulative, total)).squeeze(-1)
