@@ -44,7 +44,7 @@ from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.delivery import Delivery
 from asr_headroom.train.feed import Feed, StepBatches
 from asr_headroom.train.guard import EvaluationSet, Measure
-from asr_headroom.train.memory import peak_memory_now
+from asr_headroom.train.memory import expected_peak_memory
 from asr_headroom.train.methods import trainable_parameters
 from asr_headroom.train.objectives import LossModule
 from asr_headroom.train.optimizer import learning_rate_at, make_optimizer
@@ -446,7 +446,7 @@ class Training:
             guard_spent=guarded,
             delivers=self._wants_delivery,
             spent_seconds=sum(spent.values()),
-            peak_memory=peak_memory_now(self._accelerator.device.type),
+            peak_memory=expected_peak_memory(self._accelerator.device.type),
         )
         self._save_record(plan=dataclasses.asdict(plan), status="running")
         self._say(

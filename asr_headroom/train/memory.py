@@ -18,7 +18,7 @@ from asr_headroom.models.architecture import Projection
 if TYPE_CHECKING:
     from asr_headroom.train.forecast import Workload
 
-__all__ = ["MemoryForecast", "forecast_memory", "peak_memory_now", "resident_memory_now"]
+__all__ = ["MemoryForecast", "expected_peak_memory", "forecast_memory", "peak_memory_now", "resident_memory_now"]
 
 _FLOAT = 4
 """Bytes of a weight, a gradient, an optimiser state, the residual stream: float32 whatever the autocast."""
@@ -30,6 +30,11 @@ _HEAP_SLACK = {"lora": 1.5, "full": 0.8, "scratch": 0.8}
 """On a CPU, what glibc's allocator holds beyond the live tensors, per byte of what a step allocates and frees; half of
 it in bfloat16. Fitted to benchmarks/forecast.py: tensors of a few MB fall under its sliding threshold into one heap,
 whose holes are not given back; gradients fill some of them. With MALLOC_MMAP_THRESHOLD_=262144 it is nearly nothing."""
+
+
+_GROWTH = 1.18
+"""How much a CPU process still grows after the longest batch was probed, as batches of many shapes leave holes in its
+heap: 1.10 to 1.34 in the trainings of benchmarks/budget.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +306,11 @@ class _Tape:
 
 def _by_part(matrices: Sequence[Projection]) -> dict[str, Projection]:
     return {matrix.name.split(".", 4)[4]: matrix for matrix in matrices}
+
+
+def expected_peak_memory(device: str = "cpu") -> int:
+    """Most bytes that a training will hold, foretold right after its longest batch was probed."""
+    return round(peak_memory_now(device) * (_GROWTH if device == "cpu" else 1.0))
 
 
 def peak_memory_now(device: str = "cpu") -> int:

@@ -44,7 +44,7 @@ class Plan:
         eval_seconds: measured time of one evaluation with its checkpoint.
         guard_seconds: forecast of what the guard takes after the last step.
         spent_seconds: before the plan was made: loading, evaluating the base, probing.
-        peak_memory: bytes, measured on the longest batch: resident on a CPU, allocated on a GPU.
+        peak_memory: bytes, foretold from the longest batch: resident on a CPU, allocated on a GPU.
     """
 
     total_steps: int
@@ -153,7 +153,7 @@ def make_plan(
         guard_spent: seconds the guard took for the base.
         delivers: the guard will run in this run; otherwise its share of the time is not spent on evaluations either.
         spent_seconds: in all, so far.
-        peak_memory: measured, bytes.
+        peak_memory: foretold, bytes.
 
     Raises:
         TrainingError: the budget does not hold a single step and its evaluation.
