@@ -68,9 +68,7 @@ def _headline_of_difference(split: DifferenceSplit) -> str:
 
 def _named(cause: Cause) -> str:
     """The cause in a sentence, with the reminder that it is not hearing."""
-    return (
-        f"{cause.label} ({_KINDS[cause.group]})" if "(" not in cause.label else f"{cause.label}: {_KINDS[cause.group]}"
-    )
+    return f"{cause.label.split(' (')[0]} ({_KINDS[cause.group]})"
 
 
 def _with_interval(part: CauseDifference) -> str:
@@ -117,7 +115,7 @@ def _cause_lines(explanation: Explanation) -> Iterator[str]:
     split, difference = explanation.base.split, explanation.difference
     if difference is None:
         rows = [
-            (s.cause.label, f"{100 * s.rate:.2f}", _interval_text(s.interval), _percent(s.rate_without))
+            (s.cause.label, _points(s.rate), _interval_text(s.interval), _percent(s.rate_without))
             for s in sorted(split.shares, key=lambda s: -s.errors)
             if s.errors
         ]
@@ -128,8 +126,8 @@ def _cause_lines(explanation: Explanation) -> Iterator[str]:
     parts = [
         (
             part.cause.label,
-            f"{100 * part.base:.2f}",
-            f"{100 * part.system:.2f}",
+            _points(part.base),
+            _points(part.system),
             format_points(part.difference),
             format_interval(part.comparison.interval, signed=True) if has_interval(part.comparison) else "",
             format_p(part.holm_p) if has_interval(part.comparison) else "",
@@ -272,13 +270,18 @@ def _short(text: str) -> str:
     return text or "∅"
 
 
+def _points(rate: float) -> str:
+    """A part of a rate, which may be below zero."""
+    return format_points(rate).removeprefix("+")
+
+
 def _percent(rate: float | None) -> str:
     return "" if rate is None else f"{100 * rate:.2f}"
 
 
 def _interval_text(interval: tuple[float, float]) -> str:
     low, high = interval
-    return "" if high - low < 1e-12 else f"{100 * low:.2f} to {100 * high:.2f}"
+    return "" if high - low < 1e-12 else f"{_points(low)} to {_points(high)}"
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
