@@ -15,6 +15,7 @@ _NORMAL = NormalDist()
 _TINY = 1e-300
 _PRECISION = 1e-15
 _MAX_TERMS = 10_000
+_MAX_STEPS = 200
 _NORMAL_FROM = 1e7
 """Degrees of freedom from which Student's distribution is the normal one to eight digits."""
 
@@ -100,17 +101,26 @@ def student_quantile(probability: float, degrees_of_freedom: float) -> float:
         return -math.inf if probability <= 0 else math.inf
     if probability > 0.5:
         return -student_quantile(1 - probability, degrees_of_freedom)
-    low = -1.0
+    low, high = -1.0, 0.0
     while student_cdf(low, degrees_of_freedom) > probability:
         low *= 2
-    high = 0.0
-    # Bisection to the last digit: sixty evaluations, and nothing that can fail to converge.
-    while low < (middle := (low + high) / 2) < high:
-        if student_cdf(middle, degrees_of_freedom) > probability:
-            high = middle
-        else:
-            low = middle
-    return high
+    # Newton's steps, kept between bounds that close in: far out in heavy tails a step may leave them.
+    t = max(low, normal_quantile(probability))
+    for _ in range(_MAX_STEPS):
+        excess = student_cdf(t, degrees_of_freedom) - probability
+        low, high = (low, t) if excess > 0 else (t, high)
+        step = t - excess / _student_density(t, degrees_of_freedom)
+        nearer = step if low < step < high else (low + high) / 2
+        if abs(nearer - t) <= _PRECISION * abs(t):
+            break
+        t = nearer
+    return t
+
+
+def _student_density(t: float, degrees_of_freedom: float) -> float:
+    f = degrees_of_freedom
+    log = math.lgamma((f + 1) / 2) - math.lgamma(f / 2) - 0.5 * math.log(f * math.pi)
+    return math.exp(log - (f + 1) / 2 * math.log1p(t * t / f))
 
 
 def binomial_cdf(successes: int, trials: int, probability: float = 0.5) -> float:
