@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
@@ -17,7 +17,20 @@ from xml.sax.saxutils import quoteattr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["BETTER", "INK", "LINE", "MUTED", "PAPER", "SET_INKS", "STYLE", "UNSURE", "VERDICT_INK", "WORSE", "Figure"]
+__all__ = [
+    "BETTER",
+    "INK",
+    "LINE",
+    "MUTED",
+    "PAPER",
+    "SET_INKS",
+    "STYLE",
+    "UNSURE",
+    "VERDICT_INK",
+    "WORSE",
+    "Figure",
+    "round_ticks",
+]
 
 INK, MUTED, LINE = "#1c1b1a", "#6f6b66", "#d9d5cf"
 PAPER = "#fcfbf9"
@@ -112,3 +125,13 @@ class Figure:
             transparent = kind == "svg"
             canvas.savefig(buffer, format=kind, dpi=200, metadata=metadata, transparent=transparent)
         return buffer.getvalue()
+
+
+def round_ticks(low: float, high: float, mantissas: Sequence[int] = (1, 2, 5)) -> list[float]:
+    """Round numbers between two, a little beyond them too: mantissas times powers of ten.
+
+    >>> round_ticks(3, 40)
+    [5.0, 10.0, 20.0, 50.0]
+    """
+    steps = [mantissa * 10.0**exponent for exponent in range(-3, 13) for mantissa in mantissas]
+    return [step for step in steps if low / 1.3 <= step <= high * 1.3]

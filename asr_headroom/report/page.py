@@ -7,7 +7,6 @@ there are; ``page.html`` lays them out and escapes every text. Start with :func:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from pathlib import Path
 from asr_headroom.metrics.significance import ClusterBy
 from asr_headroom.report.changed import list_changes, show_clips
 from asr_headroom.report.drawing import Figure
-from asr_headroom.report.figures import difference_figure, frontier_figure
-from asr_headroom.report.findings import Findings, find_reasons
+from asr_headroom.report.figures import all_figures
+from asr_headroom.report.findings import find_reasons
 from asr_headroom.report.headline import build_headline
 from asr_headroom.report.published import Beside
 from asr_headroom.report.sections.blocks import Section
@@ -87,6 +86,7 @@ def render_page(
     max_clips: int = 50,
     cluster: ClusterBy = "auto",
     published: Sequence[Beside] = (),
+    price_per_hour: float | None = None,
 ) -> Page:
     """The page of some tables, with the number of recordings in it.
 
@@ -96,6 +96,7 @@ def render_page(
         max_clips: recordings embedded, at most.
         cluster: what intervals resample as a whole.
         published: values that somebody printed, beside ours.
+        price_per_hour: of the machine, for the plot of cost against error rate.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -109,7 +110,7 @@ def render_page(
         changed_section(listings, shelf),
         matrix_section(findings.matrices),
         published_section(published),
-        plots_section(_figures(tables, findings)),
+        plots_section(_figures(tables, price_per_hour)),
         minutes_section(tables),
         provenance_section(tables),
         reading_section(tables, listings),
@@ -129,11 +130,12 @@ def render_page(
     return Page(html, len(shelf.uris), shelf.num_left_out, len(shelf.problems))
 
 
-def _figures(tables: Sequence[TestTable], findings: Findings) -> list[Figure]:
-    figures = [difference_figure(tables)]
-    for number, table in enumerate(tables):
-        # Systems of one size make no frontier; the table says it better.
-        several = len({row.parameters for row in table.rows if row.parameters}) > 1
-        frontier = frontier_figure(table) if several else None
-        figures.append(dataclasses.replace(frontier, name=f"frontier-{number}") if frontier else None)
-    return [figure for figure in figures if figure is not None]
+def _figures(tables: Sequence[TestTable], price_per_hour: float | None) -> list[Figure]:
+    """Those that say more than the tables do; the guard's stands in its own section."""
+    figures = []
+    for stem, figure in all_figures(tables, price_per_hour=price_per_hour):
+        paid = {row[1] for row in figure.rows} if stem.startswith("frontier") else {0, 1}
+        # Systems of one size make no frontier.
+        if stem != "guard" and len(paid) > 1:
+            figures.append(figure)
+    return figures

@@ -58,6 +58,9 @@ class ReportConfig:
     published: str | None = None
     """YAML or JSON file of published values (model, metric, value) to print beside the obtained ones."""
 
+    price_per_hour: float | None = None
+    """Of the machine, in any currency; draws cost against error rate, too."""
+
     max_clips: int = 50
     """Recordings embedded, at most."""
 
@@ -67,6 +70,8 @@ class ReportConfig:
             problems.append("report needs at least one run directory or file of predictions")
         if self.max_clips < 0:
             problems.append(f"max_clips is {self.max_clips}; it must be at least 0")
+        if self.price_per_hour is not None and not self.price_per_hour > 0:
+            problems.append(f"price_per_hour is {self.price_per_hour}; it must be above 0")
         if self.tables and Path(self.tables).suffix not in (".md", ".json"):
             problems.append(f"tables is {self.tables}; the name must end in .md or .json")
         if self.output.endswith(".html") and Path(self.output).is_dir():
@@ -124,7 +129,11 @@ def report(config: ReportConfig) -> Written:
         ]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
-        files = [page_path, *table_paths, *(save_figures(tables, figures) if figures else ())]
+        files = [
+            page_path,
+            *table_paths,
+            *(save_figures(tables, figures, price_per_hour=config.price_per_hour) if figures else ()),
+        ]
     except OSError as error:
         raise ResultsError(
             f"{target}: cannot be written ({error.strerror or error}); check --output and the disk"

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from asr_headroom.report.figures import difference_figure, frontier_figure, save_figures
+from asr_headroom.report.figures import all_figures, difference_figure, frontier_figure, save_figures
 from asr_headroom.report.tables import build_tables
 
 
@@ -111,11 +111,21 @@ def test_hostile_names_stay_text(base, tuned):
 
 def test_files_on_request(tables, tmp_path):
     paths = save_figures(tables, tmp_path / "plots")
-    assert sorted(path.name for path in paths) == [
-        "difference.csv", "difference.png", "difference.svg",
-        "frontier-1.csv", "frontier-1.png", "frontier-1.svg",
-    ]  # fmt: skip
+    # Of the second test no size is known, and nothing is compared on two.
+    stems = ("difference", "distribution-1", "distribution-2", "frontier-1", "frontier-minutes-1")
+    assert sorted(path.name for path in paths) == [f"{stem}.{end}" for stem in stems for end in ("csv", "png", "svg")]
     assert (tmp_path / "plots" / "difference.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cost_is_drawn_when_the_hour_has_a_price(tables):
+    priced = {stem: figure for stem, figure in all_figures(tables, price_per_hour=3.0) if "cost" in stem}
+    (figure,) = priced.values()
+    rows = list(csv.DictReader(figure.csv().splitlines()))
+    assert [(row["system"], float(row["cost"])) for row in rows] == [
+        ("base", pytest.approx(0.5 / 60 * 3)),
+        ("base · lora", pytest.approx(3.5 / 60 * 3)),
+    ]
+    assert "Without cost and not shown: bigger" in figure.caption
 
 
 def test_all_rates_zero_still_draws(bigger):
