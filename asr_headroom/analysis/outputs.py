@@ -12,14 +12,16 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from asr_headroom.models.decoding import LoopGuard
+from asr_headroom.results.store import Results
 from asr_headroom.text.detect import foreign_language, has_content, script_counts, scripts_of_language
-from asr_headroom.text.normalize import get_normalizer
+from asr_headroom.text.normalize import Normalizer, get_normalizer
 from asr_headroom.text.units import primary_subtag
 
-__all__ = ["OutputFlags", "describe_output", "loop_spans"]
+__all__ = ["OutputCounts", "OutputFlags", "count_outputs", "describe_output", "loop_spans"]
 
 _WORD_LOOP = LoopGuard(min_tokens=8)
 """The guard's rule on words: four repetitions and eight words, which are about the guard's sixteen tokens."""
@@ -47,6 +49,52 @@ class OutputFlags(NamedTuple):
     wrong_script: bool
     wrong_language: bool
     script_variant: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputCounts:
+    """How many outputs of a test set are odd, and in what way.
+
+    Attributes:
+        total: outputs.
+        empty: of which the normaliser leaves nothing, although it leaves something of the reference.
+        looped: that repeat themselves, or in which a decoder's guard stopped a repetition.
+        truncated: that the decoder cut at its token limit; None where no decoder said so.
+        wrong_script: see :class:`OutputFlags`.
+        wrong_language: the same.
+        script_variant: the same.
+    """
+
+    total: int
+    empty: int = 0
+    looped: int = 0
+    truncated: int | None = None
+    wrong_script: int = 0
+    wrong_language: int = 0
+    script_variant: int = 0
+
+    def rate(self, number: int | None) -> float | None:
+        """A number of outputs as a share of all."""
+        return None if number is None or not self.total else number / self.total
+
+
+def count_outputs(results: Results, normalizer: Normalizer) -> OutputCounts:
+    """Describes every output of a system."""
+    predictions, language = results.predictions, results.run.language
+    flags = [describe_output(p.reference, p.hypothesis, p.language or language) for p in predictions]
+    # A normaliser that marks empty texts leaves its mark of them.
+    nothing = normalizer("")
+    is_decoded_here = results.run.kind != "import"
+    truncated = sum(p.truncated for p in predictions)
+    return OutputCounts(
+        total=len(predictions),
+        empty=sum(normalizer(p.hypothesis) == nothing != normalizer(p.reference) for p in predictions),
+        looped=sum(p.looped or f.looped for p, f in zip(predictions, flags, strict=True)),
+        truncated=truncated if is_decoded_here or truncated else None,
+        wrong_script=sum(f.wrong_script for f in flags),
+        wrong_language=sum(f.wrong_language for f in flags),
+        script_variant=sum(f.script_variant for f in flags),
+    )
 
 
 def describe_output(reference: str, hypothesis: str, language: str | None) -> OutputFlags:

@@ -8,11 +8,12 @@ agree. Start with :func:`score_results` and :func:`compare_results`; the wording
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from asr_headroom.analysis.caveats import SUSPICIOUS_SHARE, caveats_of_pair, caveats_of_run, decoding_windows
 from asr_headroom.analysis.guard import read_guard
+from asr_headroom.analysis.outputs import OutputCounts, count_outputs
 from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.metrics.significance import (
@@ -24,8 +25,9 @@ from asr_headroom.metrics.significance import (
     compare_systems,
     estimate_rate,
 )
+from asr_headroom.results.pairing import has_content_ids, pair_results
 from asr_headroom.results.schema import RunInfo
-from asr_headroom.results.store import Results, pair_results
+from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import (
     Normalizer,
     get_normalizer,
@@ -47,9 +49,6 @@ __all__ = [
     "score_results",
 ]
 
-SUSPICIOUS_SHARE = 0.05
-"""Share of empty, looping or truncated outputs above which the harness is suspected before the model."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -65,9 +64,7 @@ class Score:
         capped_rate: the rate when no utterance counts more errors than its reference is long; far below the
             rate, loops or babble carry the total.
         other: the rate under the language's other profile, by its id; None where there is none.
-        empty: utterances with a spoken reference and nothing recognised.
-        looped: utterances in which the loop guard stopped a repetition.
-        truncated: utterances cut by the token limit.
+        outputs: how many outputs are empty, loop, or are in another script or language.
         warnings: what a reader of the number has to know.
     """
 
@@ -79,9 +76,7 @@ class Score:
     population: str
     capped_rate: float
     other: tuple[str, float] | None
-    empty: int
-    looped: int
-    truncated: int
+    outputs: OutputCounts
     warnings: tuple[str, ...] = ()
 
     @property
@@ -98,6 +93,21 @@ class Score:
     def num_utterances(self) -> int:
         """Utterances scored, empty ones included."""
         return self.estimate.num_utterances
+
+    @property
+    def empty(self) -> int:
+        """Utterances with a spoken reference and nothing recognised."""
+        return self.outputs.empty
+
+    @property
+    def looped(self) -> int:
+        """Utterances whose output repeats itself."""
+        return self.outputs.looped
+
+    @property
+    def truncated(self) -> int:
+        """Utterances cut by the token limit, as far as a decoder said so."""
+        return self.outputs.truncated or 0
 
     @property
     def wer(self) -> float | None:
@@ -122,6 +132,7 @@ class PairedResults:
         other_normalizer: the language's other profile; None where there is none.
         other_comparison: the same comparison under it: what of the difference is format, not hearing.
         left_out: utterances that only one of the two had, dropped by an intersection.
+        paired_by: ``id``, or ``reference text`` where a file has no ids.
         warnings: what makes the two less comparable than they look.
     """
 
@@ -132,6 +143,7 @@ class PairedResults:
     other_normalizer: Normalizer | None = None
     other_comparison: Comparison | None = None
     left_out: int = 0
+    paired_by: str = "id"
     warnings: tuple[str, ...] = ()
 
 
@@ -178,6 +190,7 @@ def score_results(results: Results, *, normalizer: Normalizer | None = None, clu
     results = _by_id(results)
     counts = results.counts(normalizer)
     other = other_profile(normalizer, results.run.language)
+    outputs = count_outputs(results, normalizer)
     clustering = clusters_of((results,), normalizer, cluster)
     return Score(
         run=results.run,
@@ -188,10 +201,8 @@ def score_results(results: Results, *, normalizer: Normalizer | None = None, clu
         population=clustering.population,
         capped_rate=_capped_rate([count.of(normalizer.unit) for count in counts]),
         other=(other.id, results.total(other).error_rate) if other else None,
-        empty=sum(not p.hypothesis.strip() and bool(normalizer(p.reference)) for p in results.predictions),
-        looped=sum(p.looped for p in results.predictions),
-        truncated=sum(p.truncated for p in results.predictions),
-        warnings=tuple(_run_warnings(results, normalizer)),
+        outputs=outputs,
+        warnings=tuple(caveats_of_run(results, normalizer, outputs)),
     )
 
 
@@ -217,13 +228,13 @@ def compare_results(
         UsageError: all references are empty, or the clusters cannot be had.
     """
     normalizer = normalizer or own_normalizer(base)
-    base, system = _by_id(base), _by_id(system)
-    total = len({p.id for p in base.predictions} | {p.id for p in system.predictions})
-    base, system = pair_results(base, system, intersect=intersect)
+    paired_by = "reference text" if has_content_ids(base) or has_content_ids(system) else "id"
+    total = len(base.predictions) + len(system.predictions)
+    base, system = map(_by_id, pair_results(base, system, intersect=intersect))
     comparison = _compare(base, system, normalizer, cluster)
     other = other_profile(normalizer, base.run.language)
     other_comparison = _compare(base, system, other, cluster) if other else None
-    left_out = total - len(base.predictions)
+    left_out = max(0, total - 2 * len(base.predictions))
     return PairedResults(
         base=base,
         system=system,
@@ -232,8 +243,10 @@ def compare_results(
         other_normalizer=other,
         other_comparison=other_comparison,
         left_out=left_out,
+        paired_by=paired_by,
         warnings=(
-            *_pair_warnings(base, system, normalizer, left_out),
+            *(w for run in (base, system) for w in caveats_of_run(run, normalizer, count_outputs(run, normalizer))),
+            *caveats_of_pair(base, system, left_out),
             *_verdict_warnings(normalizer, comparison, other, other_comparison),
         ),
     )
@@ -264,11 +277,6 @@ def other_profile(normalizer: Normalizer, language: str | None) -> Normalizer | 
     return get_normalizer(study) if study in normalizer_ids() else None
 
 
-def decoding_windows(run: RunInfo) -> dict[str, Any]:
-    """The decoding options that say how much audio the model sees at once, by dotted name."""
-    return {name: value for name, value in _flat(run.decoding) if "window" in name}
-
-
 def _by_id(results: Results) -> Results:
     # Runs are written longest utterance first or as batches went; an interval must not depend on that.
     return dataclasses.replace(results, predictions=sorted(results.predictions, key=lambda p: p.id))
@@ -276,8 +284,8 @@ def _by_id(results: Results) -> Results:
 
 def _compare(base: Results, system: Results, normalizer: Normalizer, cluster: ClusterBy) -> Comparison:
     return compare_systems(
-        [counts.of(normalizer.unit) for counts in base.counts(normalizer)],
-        [counts.of(normalizer.unit) for counts in system.counts(normalizer)],
+        base.counts_in(normalizer),
+        system.counts_in(normalizer),
         clusters_of((base, system), normalizer, cluster),
     )
 
@@ -295,64 +303,3 @@ def _verdict_warnings(
             f"the verdict depends on the normalizer: {comparison.verdict} under {normalizer.id}, "
             f"{under_other.verdict} under {other.id}; what differs between them is format, not hearing"
         )
-
-
-def _run_warnings(results: Results, normalizer: Normalizer) -> Iterator[str]:
-    run, total = results.run, len(results.predictions)
-    if run.status != "complete":
-        yield f"'{run.name}' is not finished: {total} predictions so far"
-    if run.model.get("language_mismatch"):
-        language = run.language or "this language"
-        yield f"'{run.name}' was not made for {language}; it is a mismatch baseline, not a competitor"
-    stored = run.normalizer
-    if stored.get("id") == normalizer.id and stored.get("hash") not in (None, normalizer.hash):
-        yield (
-            f"'{run.name}' was written with another version of the normalizer {normalizer.id} "
-            f"({stored['hash']}, now {normalizer.hash}); its errors were counted anew"
-        )
-    for what, share in (
-        ("are empty", sum(not p.hypothesis.strip() for p in results.predictions) / total),
-        ("were stopped in a loop", sum(p.looped for p in results.predictions) / total),
-        ("were cut at the token limit", sum(p.truncated for p in results.predictions) / total),
-    ):
-        if share > SUSPICIOUS_SHARE:
-            yield (
-                f"{100 * share:.0f} % of the outputs of '{run.name}' {what}; suspect the prompt, "
-                "the language or the audio before the model"
-            )
-
-
-def _pair_warnings(base: Results, system: Results, normalizer: Normalizer, left_out: int) -> Iterator[str]:
-    yield from _run_warnings(base, normalizer)
-    yield from _run_warnings(system, normalizer)
-    if left_out:
-        yield f"{left_out} utterances that only one of the two has are left out"
-    if base.run.decoding_hash != system.run.decoding_hash:
-        yield (
-            f"the two were decoded differently (decoding hash {base.run.decoding_hash or 'unknown'} and "
-            f"{system.run.decoding_hash or 'unknown'}{_differing(base.run, system.run)}); "
-            "the difference may come from that"
-        )
-    windows = decoding_windows(base.run), decoding_windows(system.run)
-    if windows[0] != windows[1]:
-        shown = " and ".join(", ".join(f"{k} {v}" for k, v in w.items()) or "none stated" for w in windows)
-        yield f"the two saw windows of different length ({shown}); errors at window edges differ"
-    if base.run.language != system.run.language:
-        yield f"the two were told different languages ({base.run.language} and {system.run.language})"
-    prints = [run.data.get("fingerprint") for run in (base.run, system.run)]
-    if prints[0] != prints[1]:
-        yield (f"ids and references agree, but the test sets have different fingerprints ({prints[0]} and {prints[1]})")
-
-
-def _differing(base: RunInfo, system: RunInfo) -> str:
-    before, after = dict(_flat(base.decoding)), dict(_flat(system.decoding))
-    names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    return "".join(f"; {name} {before.get(name)} and {after.get(name)}" for name in names[:4])
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

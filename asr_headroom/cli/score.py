@@ -1,4 +1,4 @@
-"""``score``: the error rates of one run."""
+"""``score``: the error rates of one system."""
 
 from __future__ import annotations
 
@@ -6,39 +6,68 @@ import argparse
 import json
 from pathlib import Path
 
+from asr_headroom.cli.reading import FILE_HELP, add_reading_arguments, chosen_normalizer, read_source
+from asr_headroom.metrics.clustering import CLUSTER_CHOICES
+from asr_headroom.metrics.keywords import DEFAULT_KEYWORD_WEIGHT
+
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "error rates of one run, with their interval"
+SUMMARY = "error rates of one system, ours or not, with their interval"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags of ``score``."""
+    parser.add_argument("source", type=Path, metavar="FILE", help=FILE_HELP)
+    add_reading_arguments(parser, "the run's own, else its language's")
     parser.add_argument(
-        "run_dir", type=Path, metavar="RUN_DIR", help="run directory that bench wrote: OUTPUT/MODEL/TESTSET"
+        "--cluster", choices=CLUSTER_CHOICES, default="auto", help="what the interval takes as one observation"
     )
-    parser.add_argument("--normalizer", metavar="ID", help="text clean-up before scoring (default: the run's own)")
+    add_keyword_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON; rates are fractions")
 
 
+def add_keyword_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags about keywords, which ``compare`` has too."""
+    parser.add_argument("--keywords", type=Path, metavar="FILE", help="also score these words, one keyword per line")
+    parser.add_argument(
+        "--keyword-weight",
+        type=float,
+        default=DEFAULT_KEYWORD_WEIGHT,
+        metavar="W",
+        help=f"what an error on a keyword counts in the weighted rate (default: {DEFAULT_KEYWORD_WEIGHT:g})",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the score of a run.
+    """Prints the score of a run, or of a file of predictions.
 
     Raises:
-        ResultsError: the directory is not a run, or holds no predictions.
-        ConfigError: there is no such normaliser.
+        ResultsError: the source cannot be read, or holds no predictions.
+        UsageError: there is no such normaliser or language, or the clusters or keywords cannot be had.
     """
+    from asr_headroom.analysis.keywords import read_keywords, score_keywords, total_keywords
     from asr_headroom.analysis.scoring import score_results
+    from asr_headroom.report.keyword_text import keyword_json, keyword_text
     from asr_headroom.report.verdict import score_facts, score_json
-    from asr_headroom.results.store import load_results
-    from asr_headroom.text.normalize import get_normalizer
 
-    normalizer = get_normalizer(arguments.normalizer) if arguments.normalizer else None
-    score = score_results(load_results(arguments.run_dir), normalizer=normalizer)
+    results = read_source(arguments, arguments.source)
+    normalizer = chosen_normalizer(arguments, results)
+    score = score_results(results, normalizer=normalizer, cluster=arguments.cluster)
+    counts = None
+    if arguments.keywords:
+        keywords = read_keywords(arguments.keywords, normalizer)
+        counts = total_keywords(score_keywords(results, normalizer, keywords, arguments.keyword_weight), keywords)
     if arguments.json:
-        print(json.dumps(score_json(score), ensure_ascii=False, indent=1))
+        plain = score_json(score)
+        if counts is not None:
+            plain["keywords"] = {"weight": arguments.keyword_weight, **keyword_json(counts)}
+        print(json.dumps(plain, ensure_ascii=False, indent=1))
         return 0
     print(score.run.name)
-    for label, text in score_facts(score):
+    facts = score_facts(score)
+    if counts is not None:
+        facts.append(("keywords", keyword_text(counts, arguments.keyword_weight)))
+    for label, text in facts:
         print(f"  {label:<11} {text}")
     for warning in score.warnings:
         print(f"  warning: {warning}")

@@ -6,12 +6,15 @@ without the number of utterances they come from.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from asr_headroom.analysis.guard import read_guard
+from asr_headroom.analysis.outputs import OutputCounts
 from asr_headroom.analysis.scoring import PairedResults, Score, kept_base
 from asr_headroom.metrics.significance import MIN_CLUSTERS, MIN_CLUSTERS_TO_JUDGE, Comparison, Interval, RateEstimate
 from asr_headroom.report.delivered import delivered_json, describe_delivered, why_base_was_kept
+from asr_headroom.results.schema import RunInfo
 from asr_headroom.text.units import rate_name
 
 __all__ = [
@@ -188,7 +191,8 @@ def comparison_facts(pair: PairedResults) -> list[tuple[str, str]]:
         *([("delivered", describe_delivered(guard).removeprefix("delivered "))] if guard else []),
         (
             "tested on",
-            f"{describe_number(c.num_utterances, 'utterance')} in {_clusters(c.num_clusters, c.cluster_by)}",
+            f"{describe_number(c.num_utterances, 'utterance')} in {_clusters(c.num_clusters, c.cluster_by)}"
+            + ("" if pair.paired_by == "id" else f", paired by {pair.paired_by}"),
         ),
         ("holds for", c.population),
         ("detectable", _detectable(c)),
@@ -226,10 +230,8 @@ def score_facts(score: Score) -> list[tuple[str, str]]:
             f"{_clusters(estimate.num_clusters, estimate.cluster_by)}",
         ),
         ("holds for", score.population),
-        (
-            "outputs",
-            f"{score.empty} empty, {score.looped} stopped in a loop, {score.truncated} cut at the limit",
-        ),
+        ("outputs", _outputs(score)),
+        *_how_read(score.run),
         ("normalizer", f"{score.normalizer.id} ({score.normalizer.hash})"),
         *other,
     ]
@@ -259,6 +261,7 @@ def comparison_json(pair: PairedResults) -> dict[str, object]:
         "utterances_needed": utterances_to_ask_for(c) if c.verdict == "cannot tell" else 0,
         "delivered": delivered_json(pair.system.run),
         "left_out": pair.left_out,
+        "paired_by": pair.paired_by,
         "normalizer": {"id": pair.normalizer.id, "hash": pair.normalizer.hash},
         "other_normalizer": _other_json(pair),
         "warnings": list(pair.warnings),
@@ -273,7 +276,8 @@ def score_json(score: Score) -> dict[str, object]:
         "name": score.run.name,
         "n": score.num_utterances,
         "unit": score.unit,
-        "wer": score.wer,
+        # Always a number for scripts; where a normaliser leaves no words apart, each text is one word.
+        "wer": score.words.error_rate,
         "cer": score.cer,
         "mer": counts.match_error_rate,
         "capped_rate": score.capped_rate,
@@ -287,12 +291,46 @@ def score_json(score: Score) -> dict[str, object]:
         "substitutions": counts.substitutions,
         "deletions": counts.deletions,
         "insertions": counts.insertions,
-        "empty": score.empty,
-        "looped": score.looped,
-        "truncated": score.truncated,
+        **_outputs_json(score.outputs),
+        "language": score.run.language,
+        "read": {key: score.run.data[key] for key in _HOW_READ if key in score.run.data},
         "normalizer": {"id": score.normalizer.id, "hash": score.normalizer.hash},
         "warnings": list(score.warnings),
     }
+
+
+def _outputs(score: Score) -> str:
+    outputs = score.outputs
+    found = [f"{outputs.empty} empty", f"{outputs.looped} looping"]
+    if outputs.truncated is not None:
+        found.append(f"{outputs.truncated} cut at the limit")
+    for number, text in (
+        (outputs.wrong_script, "in another script"),
+        (outputs.wrong_language, "in another language"),
+        (outputs.script_variant, "with traditional characters for simplified ones"),
+    ):
+        found += [f"{number} {text}"] if number else []
+    return ", ".join(found)
+
+
+def _outputs_json(outputs: OutputCounts) -> dict[str, object]:
+    counts = {name: number for name, number in dataclasses.asdict(outputs).items() if name != "total"}
+    rates = {"loop" if name == "looped" else name: outputs.rate(number) for name, number in counts.items()}
+    return {**counts, **{f"{name}_rate": rate for name, rate in rates.items()}}
+
+
+_HOW_READ = ("format", "ids", "language_from")
+
+
+def _how_read(run: RunInfo) -> list[tuple[str, str]]:
+    """How a file of another tool was understood; nothing for runs of our own."""
+    if run.kind != "import" or "format" not in run.data:
+        return []
+    ids = {"content": "ids made from the references", "audio": "ids from the recordings' names"}.get(
+        run.data["ids"], ""
+    )
+    language = f"language {run.language} {run.data['language_from']}" if run.language else "language unknown"
+    return [("read as", ", ".join(filter(None, (run.data["format"], language, ids))))]
 
 
 def _other_json(pair: PairedResults) -> dict[str, object] | None:
