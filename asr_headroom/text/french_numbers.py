@@ -178,8 +178,11 @@ def _scaled(words: list[str], start: int) -> _Number | None:
         scale = _SCALES.get(words[section.end], 0) if section.end < len(words) else 0
         # "Un mille" is no number: nobody counts one thousand so, and a mille-feuille is a cake.
         is_article = scale == 1000 and section.value == 1 and not is_bare_thousand
-        if not 0 < scale < limit or is_article:
+        if scale == 0:
             return _Number(total + section.value, section.end)
+        if scale >= limit or is_article:
+            # Another number begins: "trois millions, deux millions".
+            return _Number(total, position) if position > start else section
         total, position, limit = total + section.value * scale, section.end + 1, scale
     return _Number(total, position) if position > start else _digits(words, start)
 

@@ -107,7 +107,7 @@ def count_alarm(references: Iterable[str], normalizer: Normalizer) -> str | None
     The number of units is what error rates are divided by: beyond this change a rate speaks of another text.
     """
     raw, normalized = _unit_counts(references, normalizer)
-    if not raw or abs(normalized / raw - 1) <= _ALARM_CHANGE:
+    if not raw or abs(normalized - raw) <= _ALARM_CHANGE * raw:
         return None
     return (
         f"normalizer '{normalizer.id}' changes the number of reference {unit_name(normalizer.unit)} by "
