@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from asr_headroom.analysis.categories import categorize, is_cased
 from asr_headroom.analysis.causes import DifferenceSplit
+from asr_headroom.errors import ShapeError
 from asr_headroom.metrics.alignment import Block, align
 from asr_headroom.metrics.error_rate import count_pair
 from asr_headroom.results.schema import Prediction
@@ -213,7 +214,15 @@ def regressions_of_split(base: Results, split: DifferenceSplit) -> RegressionsBy
     Args:
         base: the run whose utterances the split was made over, in that order.
         split: of the base and the system.
+
+    Raises:
+        ShapeError: the split was made over another number of utterances.
     """
+    if len(split.base.by_utterance) != len(base.predictions):
+        raise ShapeError(
+            f"a split over {len(split.base.by_utterance)} utterances for a run of {len(base.predictions)}; give the run "
+            "that was split, on the utterances that both systems have"
+        )
     names = [share.cause.id for share in split.base.shares]
     before, after = (
         [{name: float(errors) for name, errors in zip(names, row, strict=True) if errors} for row in side.by_utterance]

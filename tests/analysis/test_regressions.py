@@ -9,7 +9,7 @@ from asr_headroom.analysis.regressions import (
     regressions_by_cause,
     regressions_of_split,
 )
-from asr_headroom.errors import ResultsError
+from asr_headroom.errors import ResultsError, ShapeError
 from asr_headroom.metrics.alignment import Block, align
 from asr_headroom.results.readers import read_results
 from asr_headroom.testing.results import make_results
@@ -138,6 +138,8 @@ def test_formats_and_hearing_by_cause():
         assert report.points(cause.change) == pytest.approx(
             next(part.difference for part in split.parts if part.cause.id == cause.cause)
         )
+    with pytest.raises(ShapeError, match="a split over 2 utterances for a run of 1"):
+        regressions_of_split(dataclasses.replace(base, predictions=base.predictions[1:]), split)
 
 
 def test_kinds_of_errors_by_cause():
