@@ -1,0 +1,396 @@
+"""What an audit looks at: prediction files, the tests they belong to, and which system was made from which.
+
+Files of one test are brought into one order of utterances. By ids where all files state them; else by what was said,
+normalised, and its occurrence: people's files name utterances differently, or not at all.
+
+Start with :func:`gather`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from asr_headroom.analysis.audit_claims import Claim, Origin, claims_of, recompute
+from asr_headroom.analysis.causes import ErrorSplit, split_errors, start_profile
+from asr_headroom.analysis.outputs import OutputFlags, describe_output
+from asr_headroom.analysis.scoring import own_normalizer
+from asr_headroom.errors import ResultsError, UsageError
+from asr_headroom.metrics.clustering import Clustering, choose_clusters
+from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts
+from asr_headroom.results.schema import Prediction
+from asr_headroom.results.store import Results
+from asr_headroom.text.normalize import Normalizer, normalizer_for_language
+
+__all__ = ["AuditedFile", "AuditedTest", "Finding", "Material", "Pair", "Severity", "gather"]
+
+Severity = Literal["severe", "warning", "note"]
+
+_TUNED_WORDS = {
+    "lora",
+    "qlora",
+    "dora",
+    "full",
+    "ft",
+    "sft",
+    "tuned",
+    "finetuned",
+    "adapter",
+    "adapted",
+    "rl",
+    "mwer",
+    "gspo",
+}
+_BASE_WORDS = {"base", "baseline", "zeroshot", "pretrained", "original"}
+_UNRELATED_WORDS = {"scratch"}
+_EDITION = re.compile(r"v\d+|\d+ep|\d+epochs?|run\d+|seed\d+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One trap that some files show.
+
+    Attributes:
+        trap: its id in the list of traps, such as ``A.1``.
+        title: the trap in a few words.
+        severity: ``severe`` where a rate or a difference means something else than it says, ``warning`` where what is
+            concluded from it would be wrong, ``note`` for what a reader has to know.
+        files: that show it, as they were given.
+        size: how much it is, in ``unit``; of the file or pair that shows it most.
+        unit: ``points`` of an error rate (hundredths), ``utterances``, or ``times``.
+        message: what was found, in sentences.
+        command: that shows it.
+        sizes: of each of ``files``.
+        examples: texts that show it.
+    """
+
+    trap: str
+    title: str
+    severity: Severity
+    files: tuple[str, ...]
+    size: float
+    unit: Literal["points", "utterances", "times"]
+    message: str
+    command: str
+    sizes: tuple[float, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AuditedFile:
+    """One file of predictions, and what is asked of it more than once.
+
+    Attributes:
+        path: as it was given.
+        label: the shortest name that tells it from the others.
+        results: its predictions, in the order of the test.
+        given: the normalizer that was asked for; None lets the file decide.
+    """
+
+    path: str
+    label: str
+    results: Results
+    given: Normalizer | None = None
+    _counted: dict[str, list[UtteranceCounts]] = field(default_factory=dict)
+
+    @property
+    def language(self) -> str | None:
+        """BCP-47 tag of what was spoken."""
+        return self.results.run.language
+
+    @property
+    def predictions(self) -> Sequence[Prediction]:
+        """In the order of the test."""
+        return self.results.predictions
+
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """What the file states beside its rows."""
+        stated = self.results.run.config.get("file")
+        return stated if isinstance(stated, dict) else {}
+
+    @functools.cached_property
+    def claims(self) -> tuple[Claim, ...]:
+        """The rates that the file states."""
+        return claims_of(self.head)
+
+    @functools.cached_property
+    def origins(self) -> tuple[Origin, ...]:
+        """How each of the stated rates comes about."""
+        return recompute(self.claims, self.counts, self.language)
+
+    @property
+    def claimed(self) -> Normalizer | None:
+        """The profile that gives a stated rate; None where none does, or nothing is stated."""
+        return next((origin.normalizer for origin in self.origins if origin.normalizer is not None), None)
+
+    @functools.cached_property
+    def normalizer(self) -> Normalizer:
+        """In which its errors are counted: the one asked for, its own, that of its stated rates, else the default."""
+        if self.given is not None:
+            return self.given
+        if self.results.run.normalizer.get("id") is not None:
+            return own_normalizer(self.results)
+        return self.claimed or normalizer_for_language(self.language)
+
+    @functools.cached_property
+    def is_profile_known(self) -> bool:
+        """Whether somebody scored the file under :attr:`normalizer`, or asked for it."""
+        return self.given is not None or bool(self.results.run.normalizer.get("id")) or self.claimed is not None
+
+    @functools.cached_property
+    def split(self) -> ErrorSplit:
+        """Its error rate by cause, under its profile; where none is known, under one in which formats show."""
+        profile = self.normalizer if self.is_profile_known else start_profile(self.language)
+        return split_errors(self.results, profile)
+
+    @functools.cached_property
+    def flags(self) -> list[OutputFlags]:
+        """What is odd about each output."""
+        return [describe_output(p.reference, p.hypothesis, p.language or self.language) for p in self.predictions]
+
+    def counts(self, normalizer: Normalizer) -> list[UtteranceCounts]:
+        """Counts per utterance under a normaliser."""
+        if normalizer.hash not in self._counted:
+            self._counted[normalizer.hash] = self.results.counts(normalizer)
+        return self._counted[normalizer.hash]
+
+    def events(self, normalizer: Normalizer | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """[utterances] errors and [utterances] reference units."""
+        normalizer = normalizer or self.normalizer
+        counts: list[ErrorCounts] = [count.of(normalizer.unit) for count in self.counts(normalizer)]
+        return np.array([c.errors for c in counts]), np.array([c.reference_length for c in counts])
+
+    @property
+    def rate(self) -> float:
+        """Its error rate; 0 where no reference holds a unit."""
+        errors, lengths = self.events()
+        return float(errors.sum() / lengths.sum()) if lengths.sum() else 0.0
+
+
+class Pair(NamedTuple):
+    """A system and the one that it was made from."""
+
+    base: AuditedFile
+    tuned: AuditedFile
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AuditedTest:
+    """Files on the same utterances."""
+
+    files: tuple[AuditedFile, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def language(self) -> str | None:
+        """Of the first file that knows it."""
+        return next((file.language for file in self.files if file.language), None)
+
+    @property
+    def num_utterances(self) -> int:
+        """Of each file."""
+        return len(self.files[0].predictions)
+
+    @property
+    def name(self) -> str:
+        """For a sentence: ``500 utterances in fr``."""
+        return f"{self.num_utterances} utterances" + (f" in {self.language}" if self.language else "")
+
+    @functools.cached_property
+    def sentences(self) -> list[str]:
+        """[utterances] what was said, normalised."""
+        normalize = normalizer_for_language(self.language)
+        return [normalize(prediction.reference) for prediction in self.files[0].predictions]
+
+    @functools.cached_property
+    def clustering(self) -> Clustering:
+        """What is resampled as a whole when systems are compared."""
+        rows = zip(*(file.predictions for file in self.files), strict=True)
+        return choose_clusters([next((p.speaker for p in row if p.speaker), None) for row in rows], self.sentences)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """Everything that is audited.
+
+    Attributes:
+        files: in the order given.
+        tests: files grouped by their utterances.
+        by_id: utterances were told apart by their ids, not by what was said.
+    """
+
+    files: tuple[AuditedFile, ...]
+    tests: tuple[AuditedTest, ...]
+    by_id: bool
+
+    @property
+    def pairs(self) -> Iterator[Pair]:
+        """All systems with the one each was made from."""
+        for test in self.tests:
+            yield from test.pairs
+
+    def keys(self, file: AuditedFile) -> list[tuple[str, str | int]]:
+        """[utterances] what tells the utterances of a file apart."""
+        return _keys(file.results, self.by_id)
+
+
+def gather(files: Mapping[str, Results], *, normalizer: Normalizer | None = None, base: str | None = None) -> Material:
+    """Brings files into order: which belong to one test, and which was made from which.
+
+    Args:
+        files: results by the path that they were read from.
+        normalizer: in which errors are counted; None lets each file decide.
+        base: path of the file that all others on its test claim to improve upon; None looks for pairs by parent, model
+            and name.
+
+    Raises:
+        ResultsError: there is no file, or one holds no predictions.
+        UsageError: ``base`` is none of the files.
+    """
+    if not files:
+        raise ResultsError("no files to audit; give files of predictions, or run directories")
+    if base is not None and base not in files:
+        raise UsageError(f"--base {base} is none of the files; give one of: {', '.join(files)}")
+    for path, results in files.items():
+        if not results.predictions:
+            raise ResultsError(f"{path}: holds no predictions; there is nothing to audit")
+    by_id = _can_use_ids(list(files.values()))
+    groups: dict[frozenset[tuple[str, str | int]], list[AuditedFile]] = {}
+    labels = _labels(list(files))
+    audited = []
+    for path, results in files.items():
+        keys = _keys(results, by_id)
+        order = sorted(range(len(keys)), key=lambda index, keys=keys: keys[index])  # type: ignore[misc]
+        ordered = replace(results, predictions=[results.predictions[index] for index in order])
+        file = AuditedFile(path=path, label=labels[path], results=ordered, given=normalizer)
+        audited.append(file)
+        groups.setdefault(frozenset(keys), []).append(file)
+    tests = tuple(AuditedTest(files=tuple(group), pairs=tuple(_pairs(group, base))) for group in groups.values())
+    return Material(files=tuple(audited), tests=tests, by_id=by_id)
+
+
+# ---------------------------------------------------------------------- which utterances
+
+
+@functools.lru_cache(maxsize=200_000)
+def _said(reference: str, language: str | None) -> str:
+    return normalizer_for_language(language)(reference)
+
+
+def _keys(results: Results, by_id: bool) -> list[tuple[str, str | int]]:
+    said = [_said(p.reference, results.run.language) for p in results.predictions]
+    if by_id:
+        return [(p.id, text) for p, text in zip(results.predictions, said, strict=True)]
+    times: Counter[str] = Counter()
+    numbers = [0] * len(said)
+    # Ids, where there are some, say which reading of a sentence is which.
+    for index in sorted(range(len(said)), key=lambda index: _natural(results.predictions[index].id)):
+        times[said[index]] += 1
+        numbers[index] = times[said[index]]
+    return list(zip(said, numbers, strict=True))
+
+
+def _natural(id_: str) -> list[str | int]:
+    return [f"{int(part):012}" if part.isdecimal() else part for part in re.split(r"(\d+)", id_)]
+
+
+def _can_use_ids(files: Sequence[Results]) -> bool:
+    if any(results.run.data.get("ids") == "content" for results in files):
+        return False
+    ids, said = ([frozenset(key(results)) for results in files] for key in (_ids, _sentences))
+    # Two files that say the same under other names: their ids cannot tell utterances apart.
+    return not any(not ids[i] & ids[j] and said[i] & said[j] for i in range(len(files)) for j in range(i))
+
+
+def _ids(results: Results) -> Iterator[str]:
+    return (p.id for p in results.predictions)
+
+
+def _sentences(results: Results) -> Iterator[str]:
+    return (_said(p.reference, results.run.language) for p in results.predictions)
+
+
+def _labels(paths: Sequence[str]) -> dict[str, str]:
+    """The shortest endings of the paths, without suffix, that tell them apart."""
+    parts = {path: PurePath(path).with_suffix("").parts if PurePath(path).suffix else PurePath(path).parts
+             for path in paths}  # fmt: skip
+    labels = {}
+    for path in paths:
+        for length in range(1, len(parts[path]) + 1):
+            ending = parts[path][-length:]
+            if sum(other[-length:] == ending for other in parts.values()) == 1:
+                break
+        labels[path] = "/".join(ending) if paths.count(path) == 1 and len(ending) else path
+    return labels
+
+
+# ---------------------------------------------------------------------- which from which
+
+
+class _Made(NamedTuple):
+    """What a file says about where its system comes from."""
+
+    words: frozenset[str]
+    model: str
+    is_tuned: bool
+    is_base: bool
+
+
+def _made(file: AuditedFile) -> _Made:
+    run, head = file.results.run, file.head
+    name = str(head.get("tag") or run.name) if run.kind == "import" else run.name
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    adapter = head.get("adapter") or head.get("adapter_path")
+    unrelated = bool(_UNRELATED_WORDS & set(words)) or run.model.get("method") == "scratch"
+    tuned = not unrelated and (
+        bool(adapter)
+        or run.parent is not None
+        or run.model.get("method") is not None
+        or bool(_TUNED_WORDS & set(words))
+    )
+    stem = frozenset(w for w in words if w not in _TUNED_WORDS | _BASE_WORDS and not _EDITION.fullmatch(w))
+    is_base = not tuned and not unrelated
+    return _Made(stem, str(run.model.get("id", "")), tuned, is_base and bool(_BASE_WORDS & set(words)))
+
+
+def _pairs(files: Sequence[AuditedFile], base: str | None) -> Iterator[Pair]:
+    chosen = next((file for file in files if file.path == base), None)
+    if chosen is not None:
+        yield from (Pair(chosen, file) for file in files if file is not chosen)
+        return
+    made = {file.path: _made(file) for file in files}
+    for file in files:
+        if made[file.path].is_tuned and (found := _base_of(file, files, made)) is not None:
+            yield Pair(found, file)
+
+
+def _base_of(file: AuditedFile, files: Sequence[AuditedFile], made: Mapping[str, _Made]) -> AuditedFile | None:
+    """The base of a tuned system: its stated parent, the same model untuned, or the same name without the method."""
+    own = made[file.path]
+    parent = file.results.run.parent
+    candidates = [
+        (
+            2 * (own.words == other.words and other.is_base) + (own.model != "" and own.model == other.model)
+            + (PurePath(candidate.path).parent == PurePath(file.path).parent) / 2,
+            candidate,
+        )
+        for candidate in files
+        if candidate is not file and not (other := made[candidate.path]).is_tuned and _may_be_base(own, other)
+    ]  # fmt: skip
+    named = [candidate for candidate in files if parent and candidate.results.run.name == parent]
+    if parent is not None:
+        return named[0] if named else None
+    return max(candidates, key=lambda item: item[0])[1] if candidates else None
+
+
+def _may_be_base(tuned: _Made, other: _Made) -> bool:
+    same_model = tuned.model != "" and tuned.model == other.model
+    return same_model or (tuned.words == other.words and other.is_base)
