@@ -220,8 +220,8 @@ def regressions_of_split(base: Results, split: DifferenceSplit) -> RegressionsBy
     """
     if len(split.base.by_utterance) != len(base.predictions):
         raise ShapeError(
-            f"a split over {len(split.base.by_utterance)} utterances for a run of {len(base.predictions)}; give the run "
-            "that was split, on the utterances that both systems have"
+            f"a split over {len(split.base.by_utterance)} utterances for a run of {len(base.predictions)}; give the "
+            "run that was split, on the utterances that both systems have"
         )
     names = [share.cause.id for share in split.base.shares]
     before, after = (
