@@ -85,7 +85,7 @@ def _ends(comparison: Comparison) -> tuple[float | None, float | None]:
 def _paint(axes: Axes, points: Sequence[_Point], others: Sequence[str]) -> None:
     axes.axhline(0, color=MUTED, linewidth=0.9, zorder=1)
     axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
-    labels = []
+    labels, drawn = [], []
     for point in points:
         index = others.index(point.other)
         ink, x, y = SET_INKS[index % len(SET_INKS)], 100 * point.gain.difference, 100 * point.damage.difference
@@ -96,6 +96,7 @@ def _paint(axes: Axes, points: Sequence[_Point], others: Sequence[str]) -> None:
         axes.plot(x, y, _MARKERS[index % len(_MARKERS)], color=ink, markersize=5.5)
         text = point.system if len(others) == 1 else f"{point.system}, {point.other}"
         labels.append((text, x, y, ink))
+        drawn += [((low, y), (high, y)), ((x, bottom), (x, top))]
     axes.margins(0.18)
     axes.grid(color=LINE)
     axes.set_axisbelow(True)
@@ -103,4 +104,4 @@ def _paint(axes: Axes, points: Sequence[_Point], others: Sequence[str]) -> None:
     targets = dict.fromkeys(point.target for point in points)
     axes.set_xlabel(f"points on {targets.popitem()[0] if len(targets) == 1 else 'the own test'}, left is better")
     axes.set_ylabel(f"points on {others[0] if len(others) == 1 else 'another test'}, down is better")
-    label_points(axes, labels, [], LINE)
+    label_points(axes, labels, drawn, LINE)

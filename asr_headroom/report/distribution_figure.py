@@ -23,20 +23,20 @@ _RIGHT = 1.0
 def distribution_figure(table: TestTable) -> Figure | None:
     """One rising line for each system: how many utterances are at or below an error rate.
 
-    The rates of single utterances are for this plot only; their mean is not the corpus rate. None without any
-    reference, or with more systems than lines that can be told apart.
+    The rates of single utterances are for this plot only; their mean is not the corpus rate. Of more systems than there
+    are lines that can be told apart, those with the lowest rates are drawn.
     """
-    if len(table.rows) > _MAX_LINES:
-        return None
-    spread = [(row.name, _utterance_rates(row, table)) for row in table.rows]
+    best = sorted(table.rows, key=lambda row: row.score.estimate.rate)[:_MAX_LINES]
+    spread = [(row.name, _utterance_rates(row, table)) for row in table.rows if row in best]
     if not all(rates for _, rates in spread):
         return None
-    name = rate_name(table.unit)
+    name, left_out = rate_name(table.unit), len(table.rows) - len(best)
     return Figure(
         name="distribution",
         caption=(
             f"Share of the utterances of {table.data} with at most a given {name}; where a line starts is the share "
             "without an error, what it lacks at the right has more errors than its reference is long."
+            + (f" The {len(best)} systems with the lowest rates; {left_out} are not shown." if left_out else "")
         ),
         columns=("system", f"utterance_{name.lower()}", "share_at_most"),
         rows=tuple(

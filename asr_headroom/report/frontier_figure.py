@@ -5,6 +5,7 @@ Start with :func:`frontier_figure`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -130,10 +131,12 @@ def _paint_frontier(
     corners = [position[rows[index].name] for index in kept]
     steps = [*corners, (axes.get_xlim()[1], corners[-1][1])]
     axes.plot(*zip(*steps, strict=True), color=MUTED, linewidth=0.9, drawstyle="steps-post", alpha=0.6, zorder=1)
+    drawn = [edge for (a, b), (c, d) in itertools.pairwise(steps) for edge in (((a, b), (c, b)), ((c, b), (c, d)))]
     for row in rows:
         x, y = position[row.name]
         interval, ink = row.score.estimate.interval, _ink(row)
         axes.plot([x, x], [100 * interval.low, 100 * interval.high], color=ink, linewidth=1.2, alpha=0.55)
+        drawn.append(((x, 100 * interval.low), (x, 100 * interval.high)))
         axes.plot(x, y, "D" if row.pair else "o", color=ink, markersize=5)
         start = position.get(row.pair.base.run.name) if row.pair else None
         if start:
@@ -144,12 +147,12 @@ def _paint_frontier(
     axes.tick_params(which="both", length=0)
     axes.set_xlabel(names[1])
     axes.set_ylabel(f"{names[0]}, %")
-    arrows = [
+    drawn += [
         (position[row.pair.base.run.name], position[row.name])
         for row in rows
         if row.pair and row.pair.base.run.name in position
     ]
-    label_points(axes, [(row.name, *position[row.name], _ink(row)) for row in rows], arrows, LINE)
+    label_points(axes, [(row.name, *position[row.name], _ink(row)) for row in rows], drawn, LINE)
 
 
 def _ink(row: Row) -> str:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 from asr_headroom.analysis.distribution import distribution
 from asr_headroom.report.distribution_figure import distribution_figure
@@ -31,9 +32,11 @@ def test_utterances_without_reference_have_no_rate():
     assert [(r["utterance_wer"], r["share_at_most"]) for r in rows] == [("0.0", "0.5"), ("1.0", "1.0")]
 
 
-def test_too_many_lines_are_no_plot(base):
-    import dataclasses
-
-    runs = [dataclasses.replace(base, run=dataclasses.replace(base.run, name=f"s{i}")) for i in range(13)]
-    (table,) = build_tables(runs)
-    assert distribution_figure(table) is None
+def test_of_too_many_systems_the_best_are_drawn(base, tuned):
+    worse = [dataclasses.replace(base, run=dataclasses.replace(base.run, name=f"s{i}")) for i in range(12)]
+    (table,) = build_tables([*worse, tuned])
+    figure = distribution_figure(table)
+    drawn = {row[0] for row in figure.rows}
+    assert len(drawn) == 12
+    assert tuned.run.name in drawn
+    assert "The 12 systems with the lowest rates; 1 are not shown." in figure.caption
