@@ -99,6 +99,8 @@ def _require_both(side: Side) -> None:
     lacking = [part for part in ("reference", "hypothesis") if all(getattr(e, part) is None for e in side.entries)]
     if "reference" in lacking:
         hint = "give the references with --reference FILE"
+        if side.kind == "STM":
+            hint = "it usually holds the references: give it with --reference, after the file of the hypotheses (CTM)"
         if side.path.suffix.lower() in (".csv", ".tsv"):
             hint += ", or name the columns in the first line: reference, hypothesis"
         raise ResultsError(f"{side.path}: read as {side.kind}, which holds one text per utterance; {hint}")
