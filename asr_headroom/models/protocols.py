@@ -42,7 +42,12 @@ class Abilities:
         batch_norm: the encoder has running statistics, which are frozen while training.
         checkpointing: activation checkpointing works, with equal gradients.
         timestamps: hypotheses carry segments.
+        language_prompt: the language is told to the model, and one that it does not know is refused.
         free_language: a language need not be told.
+        can_sample: hypotheses can be drawn at random; the family is :class:`Samplable`.
+        can_nbest: ``nbest`` finds several hypotheses; the family is :class:`Samplable`.
+        tokenwise: ``log_prob`` has a column per token and ends with the end token's. Where not (CTC), it has one
+            column, the log-probability of the whole hypothesis.
     """
 
     batch_exact: bool = True
@@ -50,7 +55,11 @@ class Abilities:
     batch_norm: bool = False
     checkpointing: bool = True
     timestamps: bool = False
+    language_prompt: bool = False
     free_language: bool = False
+    can_sample: bool = False
+    can_nbest: bool = False
+    tokenwise: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +162,14 @@ class Trainable(Recognizer, Protocol):
         """The same family around another module, for example with low-rank updates attached."""
         ...
 
+    def checkpoint_activations(self) -> None:
+        """Computes activations again in the backward pass instead of keeping them, from now on.
+
+        Raises:
+            ModelError: the family cannot (``abilities.checkpointing`` is False).
+        """
+        ...
+
     def save_pretrained(self, directory: Path) -> None:
         """Weights, tokenizer and feature settings, as ``from_pretrained`` (or PEFT, for an adapter) reads them."""
         ...
@@ -195,19 +212,26 @@ class Samplable(Trainable, Protocol):
     def sample(self, encoded: Encoded, options: SamplingOptions) -> list[list[Hypothesis]]:
         """``options.num_samples`` hypotheses per row with their token ids and log-probabilities as drawn.
 
-        Token ids are those drawn, without the end token; log-probabilities have one more entry, the end token's, unless
-        the hypothesis was truncated. No loop guard is at work: what it would cut was drawn too.
+        Dropout is off while drawing, whatever mode the module is in. Token ids are those drawn, without the end token;
+        log-probabilities have one more entry, the end token's, unless the hypothesis was truncated. (A family that is
+        not ``tokenwise`` keeps one, the hypothesis's.) No loop guard is at work: what it would cut was drawn too.
         """
         ...
 
     def nbest(self, encoded: Encoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
-        """The ``beam_size`` best hypotheses per row that a search finds, the best first; different texts."""
+        """The best hypotheses per row that a search finds, by total log-probability, the best first.
+
+        At most ``beam_size``, of different texts; of ``options`` only ``max_new_tokens`` plays a part. They carry no
+        log-probabilities of their own: :meth:`log_prob` gives them.
+        """
         ...
 
     def log_prob(self, encoded: Encoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions) -> TokenLogProbs:
         """Log-probabilities of one hypothesis per row, by its token ids, under the distribution that is sampled from.
 
         The end token counts too, unless the hypothesis was truncated.
-        Temperature, top-k and top-p are applied as in :meth:`sample`, so that what was drawn is what is scored.
+        Temperature, top-k and top-p are applied as in :meth:`sample`, so that what was drawn is what is scored; a token
+        that they leave out is scored as if it alone were let in (see :mod:`asr_headroom.models.sampling`).
+        The mode of the module is the caller's: with dropout on, dropout is in the scores.
         """
         ...

@@ -5,7 +5,7 @@ For families whose decoder transformers can drive. Drawing at random is in :mod:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from asr_headroom.models.decoding import Hypothesis, LoopGuard
 
-__all__ = ["cut_at_end", "hypothesis_of", "loop_stopping"]
+__all__ = ["cut_at_end", "distinct_texts", "hypothesis_of", "loop_stopping"]
 
 
 class _StopLoops(StoppingCriteria):
@@ -65,3 +65,11 @@ def hypothesis_of(tokens: list[int], end_id: int, guard: LoopGuard, decode: Call
         truncated=not ended and period is None,
         looped=period is not None,
     )
+
+
+def distinct_texts(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+    """The first hypothesis of each text, in order; several token sequences can spell one text."""
+    first: dict[str, Hypothesis] = {}
+    for hypothesis in hypotheses:
+        first.setdefault(hypothesis.text, hypothesis)
+    return list(first.values())

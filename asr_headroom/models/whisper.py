@@ -10,6 +10,10 @@ Facts and quirks, all kept in this file:
   recording: the position table is sliced and no weight is touched. The window depends on the recording alone, never
   on its neighbours. Outputs differ a little from those of the full window, so the window stands in every result.
 * The encoder is called layer by layer, because ``WhisperEncoder.forward`` refuses anything but 30 s.
+* Searches leave out the tokens that the generation config suppresses; draws and scores do not, so that a sampled
+  hypothesis has the probability that the loss gives it.
+
+How hypotheses share their utterance's audio is in :mod:`asr_headroom.models.whisper_decoding`.
 """
 
 from __future__ import annotations
@@ -25,21 +29,21 @@ from torch import nn
 from torch.nn import functional
 from transformers import (
     GenerationConfig,
-    GenerationMixin,
-    StoppingCriteria,
-    StoppingCriteriaList,
     WhisperConfig,
     WhisperForConditionalGeneration,
     WhisperProcessor,
 )
-from transformers.modeling_outputs import BaseModelOutput
 
 from asr_headroom.audio.features import log_mel
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DataError, ModelError, did_you_mean
+from asr_headroom.errors import DataError, ModelError, ShapeError, did_you_mean
 from asr_headroom.models.checkpoints import base_module, load_adapter, load_pretrained, read_adapter_base
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard
-from asr_headroom.models.protocols import Batch, LossSum, ModelCard
+from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.modes import evaluating
+from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.sampling import draw_tokens, scatter_log_probs, scored_ids
+from asr_headroom.models.search import distinct_texts, hypothesis_of
+from asr_headroom.models.whisper_decoding import WhisperContinuation, WhisperEncoded, score, search
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 
 __all__ = ["Whisper", "Window", "encode_features", "load"]
@@ -50,6 +54,7 @@ _FIT_STEP_SECONDS = 1.0
 """Fitted windows are whole seconds: fine enough to waste little, coarse enough that batches fill up."""
 _IGNORED = -100
 _START_TOKEN = "<|startoftranscript|>"
+_FREE = LoopGuard(max_period=0)
 
 
 def load(
@@ -97,7 +102,7 @@ def load(
 
 
 class Whisper:
-    """One Whisper checkpoint behind the protocols ``Recognizer`` and ``Trainable``.
+    """One Whisper checkpoint behind all three protocols.
 
     Args:
         module: the model, or a PEFT model around it.
@@ -131,6 +136,14 @@ class Whisper:
             languages=tuple(self._language_ids) if self._multilingual else ("en",),
             parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
             lora_targets=("q_proj", "k_proj", "v_proj", "out_proj"),
+            abilities=Abilities(
+                batch_exact=window == "full",
+                beam_search=True,
+                can_sample=True,
+                can_nbest=True,
+                language_prompt=self._multilingual,
+                free_language=not self._multilingual,
+            ),
         )
         positions = features.n_samples // features.hop_length // 2
         if positions != self._core.config.max_source_positions:
@@ -249,22 +262,82 @@ class Whisper:
         waveforms = [self._samples(utterance) for utterance in batch]
         windows = [self._window_samples(len(waveform)) for waveform in waveforms]
         prompts = [self.prompt_ids(options.language or utterance.language) for utterance in batch]
+        guard = options.loop_guard
         hypotheses: dict[int, Hypothesis] = {}
-        was_training = self.module.training
-        self.module.eval()
-        for window in sorted(set(windows)):
-            rows = [row for row, value in enumerate(windows) if value == window]
-            encoded = self.encode_waveforms(self._pad([waveforms[row] for row in rows]).to(self._core.device))
-            tokens = self._generate(encoded, [prompts[row] for row in rows], options)
-            hypotheses.update({row: self._hypothesis(t, options) for row, t in zip(rows, tokens, strict=True)})
-        self.module.train(was_training)
+        with evaluating(self.module):
+            for window in sorted(set(windows)):
+                rows = [row for row, value in enumerate(windows) if value == window]
+                states = self.encode_waveforms(self._pad([waveforms[row] for row in rows]).to(self._core.device))
+                prompt = torch.tensor([prompts[row] for row in rows], device=states.device)
+                found = search(self._core, states, prompt, options.beam_size, options.max_new_tokens, guard)
+                for row, tokens in zip(rows, found, strict=True):
+                    hypotheses[row] = hypothesis_of(tokens, self._end_id, guard, self._text)
         return [hypotheses[row] for row in range(len(batch))]
+
+    # ------------------------------------------------------------------ hypotheses of encoded audio
+
+    def encode(self, batch: Batch) -> WhisperEncoded:
+        """Audio and prompts of a collated batch; gradients flow through it where they are on."""
+        prompts = batch.inputs["decoder_input_ids"][:, : len(self.prompt_ids(self.card.languages[0]))]
+        states = self.encode_waveforms(batch.inputs["waveforms"])
+        return WhisperEncoded(states, prompts, tuple(range(len(states))))
+
+    @torch.no_grad()
+    def sample(self, encoded: WhisperEncoded, options: SamplingOptions) -> list[list[Hypothesis]]:
+        """``options.num_samples`` hypotheses per row, with dropout off."""
+        with evaluating(self.module):
+            continuation = WhisperContinuation(self._core, encoded, options.num_samples)
+            draws = draw_tokens(
+                continuation.first_logits,
+                continuation,
+                options,
+                end_id=self._end_id,
+                limit=self._room(encoded.prompts),
+            )
+        hypotheses = [draw.hypothesis(self._text) for draw in draws]
+        return [hypotheses[i : i + options.num_samples] for i in range(0, len(hypotheses), options.num_samples)]
+
+    @torch.no_grad()
+    def nbest(self, encoded: WhisperEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
+        """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
+        states = encoded.states[list(encoded.utterances)]
+        with evaluating(self.module):
+            found = search(
+                self._core, states, encoded.prompts, beam_size, options.max_new_tokens, _FREE, returned=beam_size
+            )
+        hypotheses = [hypothesis_of(tokens, self._end_id, _FREE, self._text) for tokens in found]
+        return [distinct_texts(hypotheses[i : i + beam_size]) for i in range(0, len(hypotheses), beam_size)]
+
+    def log_prob(
+        self, encoded: WhisperEncoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions
+    ) -> TokenLogProbs:
+        """Log-probabilities of one hypothesis per row; each utterance's keys and values are computed once.
+
+        Raises:
+            ShapeError: there are more or fewer hypotheses than rows.
+            DataError: a hypothesis has more tokens than the decoder has positions.
+        """
+        if len(hypotheses) != len(encoded):
+            raise ShapeError(f"{len(hypotheses)} hypotheses for {len(encoded)} rows; give one per row")
+        targets = scored_ids(hypotheses, self._end_id)
+        lengths = [len(target) for target in targets]
+        if max(lengths, default=0) > self._room(encoded.prompts):
+            raise DataError(
+                f"a hypothesis has {max(lengths)} tokens, beyond the {self._room(encoded.prompts)} that "
+                f"'{self.card.model_id}' has positions for; sample with a smaller max_new_tokens"
+            )
+        values = score(self._core, encoded, targets, options, padding_id=self._end_id)
+        return scatter_log_probs(values, lengths)
 
     # ------------------------------------------------------------------ wrapping and saving
 
     def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> Whisper:
         """The same family around ``wrap(module)``."""
         return Whisper(wrap(self.module), self.processor, model_id=self.card.model_id, window=self.window)
+
+    def checkpoint_activations(self) -> None:
+        """Layers of encoder and decoder are computed again in the backward pass; stays on."""
+        self._core.activation_checkpointing_enable()
 
     def save_pretrained(self, directory: Path) -> None:
         """Writes what ``from_pretrained`` (PEFT's, for an adapter) and ``WhisperProcessor`` read."""
@@ -343,55 +416,12 @@ class Whisper:
             padded[row, : len(waveform)] = torch.from_numpy(waveform)
         return padded
 
-    def _generate(
-        self, encoded: torch.Tensor, prompts: Sequence[Sequence[int]], options: DecodingOptions
-    ) -> list[list[int]]:
-        """Token ids after the prompt, one list per row, the end token and what follows it removed."""
-        prompt = torch.tensor(prompts, device=encoded.device)
-        stored = self._core.generation_config
-        room = self._core.config.max_target_positions - prompt.shape[1]
-        generation = GenerationConfig(
-            max_length=prompt.shape[1] + min(options.max_new_tokens, room),
-            num_beams=options.beam_size,
-            do_sample=False,
-            suppress_tokens=stored.suppress_tokens or None,
-            begin_suppress_tokens=stored.begin_suppress_tokens or None,
-            decoder_start_token_id=stored.decoder_start_token_id,
-            eos_token_id=self._end_id,
-            pad_token_id=self._end_id,
-        )
-        guard = options.loop_guard
-        stopping = StoppingCriteriaList()
-        if guard.max_period and options.beam_size == 1:
-            stopping.append(_StopLoops(guard, prompt.shape[1]))
-        # Whisper's own generate() re-encodes, and re-enters its long-form loop; the generic one does neither.
-        sequences = GenerationMixin.generate(
-            self._core,
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
-            attention_mask=torch.ones(encoded.shape[:2], dtype=torch.long, device=encoded.device),
-            decoder_input_ids=prompt,
-            generation_config=generation,
-            stopping_criteria=stopping,
-        )
-        rows = []
-        for row in sequences[:, prompt.shape[1] :].tolist():
-            rows.append(row[: row.index(self._end_id) + 1] if self._end_id in row else row)
-        return rows
+    def _text(self, tokens: list[int]) -> str:
+        return self.processor.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def _hypothesis(self, tokens: list[int], options: DecodingOptions) -> Hypothesis:
-        ended = bool(tokens) and tokens[-1] == self._end_id
-        tokens = tokens[:-1] if ended else tokens
-        guard = options.loop_guard
-        period = guard.period(tokens) if guard.max_period else None
-        if period is not None:
-            tokens = guard.cut(tokens, period)
-        text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Hypothesis(
-            text=text.strip(),
-            token_ids=tuple(tokens),
-            truncated=not ended and period is None,
-            looped=period is not None,
-        )
+    def _room(self, prompt: torch.Tensor) -> int:
+        """Tokens after the prompt that the decoder has positions for."""
+        return self._core.config.max_target_positions - prompt.shape[1]
 
 
 def encode_features(encoder: Any, features: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -414,17 +444,3 @@ def encode_features(encoder: Any, features: torch.Tensor, **options: Any) -> tor
             continue
         hidden = layer(hidden, None, **options)
     return encoder.layer_norm(hidden)
-
-
-class _StopLoops(StoppingCriteria):
-    """Ends a row as soon as the loop guard sees it repeat itself."""
-
-    def __init__(self, guard: LoopGuard, prompt_length: int) -> None:
-        self._guard = guard
-        self._prompt_length = prompt_length
-        self._reach = max(guard.max_period * guard.repeats, guard.min_tokens + guard.max_period)
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        tails = input_ids[:, self._prompt_length :][:, -self._reach :].tolist()
-        looping = [self._guard.period(tail) is not None for tail in tails]
-        return torch.tensor(looping, device=input_ids.device)

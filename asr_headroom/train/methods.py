@@ -7,7 +7,6 @@ from typing import TypeVar
 import torch
 
 from asr_headroom.errors import ModelError
-from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.lora import attach_lora
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.train.config import TrainConfig
@@ -39,7 +38,7 @@ def apply_method(model: T, config: TrainConfig) -> T:
     if config.method == "lora":
         model = attach_lora(model, config.lora, seed=config.seed)
     if config.gradient_checkpointing:
-        base_module(model.module).activation_checkpointing_enable()
+        model.checkpoint_activations()
     return model
 
 
