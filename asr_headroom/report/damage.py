@@ -14,7 +14,7 @@ from asr_headroom.analysis.guard import GuardFacts, GuardSet, read_guard
 from asr_headroom.report.delivered import describe_point
 from asr_headroom.report.verdict import format_interval, format_points, has_interval, verdict_word
 from asr_headroom.results.schema import RunInfo
-from asr_headroom.text.units import primary_subtag, rate_name
+from asr_headroom.text.units import primary_subtag, rate_name, unit_name
 
 if TYPE_CHECKING:
     from asr_headroom.report.tables import Row, TestTable
@@ -223,7 +223,7 @@ def _nonspeech_cell(guard: GuardFacts) -> Cell:
     said = worst if changed else "no change" if guard.alpha else "base kept"
     return Cell(
         main="; ".join(_per_minute(measured, guard, named=len(sets) > 1) for measured in sets),
-        below=f"{sets[0].unit}s per minute, {said}",
+        below=f"{unit_name(sets[0].unit)} per minute, {said}",
         verdict=worst,
     )
 

@@ -15,7 +15,7 @@ from asr_headroom.analysis.scoring import PairedResults, Score, kept_base
 from asr_headroom.metrics.significance import MIN_CLUSTERS, MIN_CLUSTERS_TO_JUDGE, Comparison, Interval, RateEstimate
 from asr_headroom.report.delivered import delivered_json, describe_delivered, why_base_was_kept
 from asr_headroom.results.schema import RunInfo
-from asr_headroom.text.units import rate_name
+from asr_headroom.text.units import rate_name, unit_name
 
 __all__ = [
     "comparison_facts",
@@ -217,10 +217,10 @@ def score_facts(score: Score) -> list[tuple[str, str]]:
         ("MER", format_percent(counts.match_error_rate)),
         (
             "capped",
-            f"{format_percent(score.capped_rate)} {headline} with no more errors than {score.unit}s in each",
+            f"{format_percent(score.capped_rate)} {headline} with no more errors than {unit_name(score.unit)} in each",
         ),
         (
-            f"{score.unit}s",
+            unit_name(score.unit),
             f"{counts.hits:,} hits, {counts.substitutions:,} substitutions, {counts.deletions:,} deletions, "
             f"{counts.insertions:,} insertions; {counts.reference_length:,} in the reference",
         ),

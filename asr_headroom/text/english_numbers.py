@@ -54,6 +54,9 @@ _WORDS = {
     "per", "percent", "and", "point", *_REPEATS,
 }  # fmt: skip
 
+# Without a digit and any of these nothing changes. "Half" is one because a leading "and a half" is dropped.
+_STARTERS = (_WORDS - {"and", "per", "percent", *_CURRENCIES, *_REPEATS}) | {"half"}
+
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _HAS_DIGIT = re.compile(r"\d")
 _AND_A_HALF = re.compile(r"\band\s+a\s+half\b")
@@ -69,7 +72,7 @@ def write_numbers(text: str) -> str:
     """
     words = text.split()
     # Most sentences hold no number, and this step is the slowest one.
-    if not _HAS_DIGIT.search(text) and _WORDS.isdisjoint(words):
+    if not _HAS_DIGIT.search(text) and _STARTERS.isdisjoint(words):
         return " ".join(words)
     return _finish(" ".join(_Reader(_prepare(text).split()).read()))
 

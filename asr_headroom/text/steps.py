@@ -130,6 +130,8 @@ def to_simplified(text: str) -> str:
     """Traditional characters to simplified ones, by OpenCC's phrases and characters."""
     # Some variants have a simplified form that is simplified again (薴, 苧, 苎); two rounds reach them all.
     for _ in range(3):
+        if _convertible().isdisjoint(text):
+            break
         before, text = text, _opencc().convert(text)
         if text == before:
             break
@@ -142,6 +144,18 @@ def _opencc() -> Any:
     from opencc import OpenCC
 
     return OpenCC("t2s")
+
+
+@functools.cache
+def _convertible() -> frozenset[str]:
+    """The characters that some entry of OpenCC's tables changes; a text without them stays as it is."""
+    changed: set[str] = set()
+    for _, _, table in _opencc().dict_cache.values():
+        for traditional, simplified in table.items():
+            simplified = simplified.split()[0]
+            is_aligned = len(traditional) == len(simplified)
+            changed.update(a for i, a in enumerate(traditional) if not is_aligned or a != simplified[i])
+    return frozenset(changed)
 
 
 # Never changed: the hashes in old results come from them. A profile that needs more has its own.

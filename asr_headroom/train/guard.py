@@ -35,6 +35,7 @@ from asr_headroom.metrics.significance import (
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.results.store import write_json
 from asr_headroom.text.normalize import Normalizer
+from asr_headroom.text.units import unit_name
 
 __all__ = [
     "EvaluationSet",
@@ -433,5 +434,5 @@ def _change(comparison: Comparison) -> str:
 def _amount(comparison: Comparison, measured: MeasuredSet) -> str:
     if measured.role == "nonspeech":
         unit = measured.eval_set.normalizer.unit
-        return f"{comparison.difference:.1f} {unit}s per minute ({comparison.interval.low:+.1f} at least)"
+        return f"{comparison.difference:.1f} {unit_name(unit)} per minute ({comparison.interval.low:+.1f} at least)"
     return f"{100 * comparison.difference:.2f} points ({100 * comparison.interval.low:+.2f} at least)"
