@@ -107,9 +107,11 @@ class Side:
 
 
 def looks_like_json(text: str) -> bool:
-    """Whether a text begins like JSON; a line of speech in brackets does not."""
+    """Whether a text begins like JSON; speech in brackets, or sclite's ``{ a / b }``, does not."""
     start = text.lstrip()[:200]
-    return start.startswith("{") or (start.startswith("[") and start[1:].lstrip()[:1] in ('"', "{", "[", "]", ""))
+    inside = start[1:].lstrip()[:1]
+    # Single quotes are no JSON, but meant as such; the message that says so is the more helpful one.
+    return bool(start) and inside in {"{": ("", '"', "'", "}"), "[": ("", '"', "{", "[", "]")}.get(start[0], ())
 
 
 def read_json(path: Path, text: str, role: str) -> Side:

@@ -42,7 +42,7 @@ FILES: dict[str, tuple[str, str | bytes, tuple[str, ...]]] = {
     "cut JSON": ("p.json", '{"predictions": [' + ROW, ("p.json:1: not JSON", "may be cut")),
     "cut JSON in line 3": ("p.json", '{"predictions": [\n' + ROW + ",\n{", ("p.json:3: not JSON",)),
     "cut JSON lines": ("p.jsonl", ROW + '\n{"id": "u2", "ref', ("p.jsonl:2: not JSON",)),
-    "bad first line": ("p.jsonl", "{x}\n" + ROW, ("p.jsonl:1: not JSON",)),
+    "bad first line": ("p.jsonl", '{"x}\n' + ROW, ("p.jsonl:1: not JSON",)),
     "a comma too many": ("p.json", "[" + ROW + ",]", ("p.json:1: not JSON",)),
     "single quotes": ("p.json", ROW.replace('"', "'"), ("p.json:1: not JSON",)),
     "JSON after JSON": ("p.json", "[" + ROW + "] []", ("p.json:1: not JSON",)),
