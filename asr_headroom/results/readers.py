@@ -18,7 +18,9 @@ from typing import Any
 from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts
 from asr_headroom.results.pairing import content_ids
-from asr_headroom.results.readers_rows import Entry, Side, is_table, looks_like_json, read_json, read_table
+from asr_headroom.results.readers_json import looks_like_json, read_json
+from asr_headroom.results.readers_rows import Entry, Side
+from asr_headroom.results.readers_table import is_table, read_table
 from asr_headroom.results.readers_text import decode, kaldi_ids, read_kaldi, read_lines, read_words, text_format
 from asr_headroom.results.readers_timed import attach_words, words_by_recording
 from asr_headroom.results.schema import Prediction, RunInfo

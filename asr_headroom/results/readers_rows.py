@@ -1,13 +1,12 @@
-"""Rows of other people's prediction files: JSON, JSON lines and tables, and what their columns mean.
+"""What the columns of other people's prediction files mean, whatever the file they stand in.
 
-Everything here turns a text into :class:`Entry` objects, each with the place it came from, or refuses with that place.
-Nothing is repaired and nothing is dropped in silence: an empty text is data, a missing one is an error.
+Everything here turns rows into :class:`Entry` objects, each with the place it came from, or refuses with that place.
+Nothing is repaired and nothing is dropped in silence: an empty text is data, a missing one is an error. The files
+themselves are read by :mod:`asr_headroom.results.readers_json` and :mod:`asr_headroom.results.readers_table`.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,24 @@ from typing import Any
 
 from asr_headroom.errors import ResultsError
 
-__all__ = ["Entry", "Side", "TimedWord", "is_table", "looks_like_json", "read_json", "read_table"]
+__all__ = [
+    "AUDIO_COLUMNS",
+    "ID_COLUMNS",
+    "SPEAKER_COLUMNS",
+    "TEXT_COLUMNS",
+    "Entry",
+    "Rows",
+    "Side",
+    "TimedWord",
+    "entries_of",
+    "fold",
+    "folded",
+    "kind_of",
+    "shown_names",
+]
+
+Rows = list[tuple[str, Mapping[str, Any]]]
+"""Where each row stands, and its columns as they were found."""
 
 REFERENCE_COLUMNS = (
     "reference", "references", "ref", "refs", "reference_text", "ref_text", "ground_truth", "groundtruth", "gold", "gt",
@@ -33,14 +49,13 @@ EITHER_COLUMNS = (
     "normalized_text",
 )  # fmt: skip
 """What manifests call the reference and what some tools call their output: whichever of the two is still missing."""
-_ID_COLUMNS = ("id", "utt_id", "utterance_id", "utterance", "uttid", "utt", "key", "uid", "segment_id", "sample_id",
-               "audio_id", "recording_id", "index", "idx")  # fmt: skip
-_AUDIO_COLUMNS = ("audio_filepath", "audio_path", "audio_file", "audio", "file_name", "filename", "path", "wav", "file")
-_SPEAKER_COLUMNS = ("speaker", "speaker_id", "spk", "spk_id", "client_id")
+TEXT_COLUMNS = frozenset({*REFERENCE_COLUMNS, *HYPOTHESIS_COLUMNS, *EITHER_COLUMNS})
+ID_COLUMNS = ("id", "utt_id", "utterance_id", "utterance", "uttid", "utt", "key", "uid", "segment_id", "sample_id",
+              "audio_id", "recording_id", "index", "idx")  # fmt: skip
+AUDIO_COLUMNS = ("audio_filepath", "audio_path", "audio_file", "audio", "file_name", "filename", "path", "wav", "file")
+SPEAKER_COLUMNS = ("speaker", "speaker_id", "spk", "spk_id", "client_id")
 _LANGUAGE_COLUMNS = ("language", "lang", "locale")
 _FLAG_COLUMNS = ("truncated", "looped")
-_LIST_NAMES = ("predictions", "results", "utterances", "utts", "samples", "items", "rows", "data", "examples",
-               "records", "outputs", "segments")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,262 +121,30 @@ class Side:
     notes: list[str] = field(default_factory=list)
 
 
-def looks_like_json(text: str) -> bool:
-    """Whether a text begins like JSON; speech in brackets, or sclite's ``{ a / b }``, does not."""
-    start = text.lstrip()[:200]
-    inside = start[1:].lstrip()[:1]
-    # Single quotes are no JSON, but meant as such; the message that says so is the more helpful one.
-    return bool(start) and inside in {"{": ("", '"', "'", "}"), "[": ("", '"', "{", "[", "]")}.get(start[0], ())
-
-
-def read_json(path: Path, text: str, role: str) -> Side:
-    """JSON lines, a list of objects, or one object that holds such a list, columns, or entries by id.
-
-    Args:
-        path: for messages.
-        text: of the whole file.
-        role: ``reference`` when the texts of this file are the references, else ``hypothesis``.
-
-    Raises:
-        ResultsError: not JSON, or rows that cannot be used.
-    """
-    first, _, rest = text.lstrip().partition("\n")
-    if rest.strip() and _is_object(first):
-        kind, head = "JSON lines", dict[str, Any]()
-        rows, notes = _json_lines(path, text)
-    else:
-        kind, notes = "JSON", []
-        head, rows = _json_document(path, _parse(text, str(path), 1))
-    if not rows:
-        raise ResultsError(f"{path}: holds no rows; give one object per utterance")
-    return Side(path, kind, _entries(rows, role, is_typed=True), head, notes)
-
-
-def is_table(first_line: str) -> bool:
-    """Whether a first line is the header of a table of texts."""
-    names = _folded(_split_header(first_line)[0])
-    texts = names & {*REFERENCE_COLUMNS, *HYPOTHESIS_COLUMNS, *EITHER_COLUMNS}
-    return len(names) > 1 and (len(texts) > 1 or bool(texts and names & {*_ID_COLUMNS, *_AUDIO_COLUMNS}))
-
-
-def read_table(path: Path, text: str, role: str) -> Side:
-    """A table (CSV, TSV, semicolons or bars) whose first line names its columns.
-
-    Raises:
-        ResultsError: no such header, or a row that does not fit it.
-    """
-    notes: list[str] = []
-    header, delimiter = _split_header(text.split("\n", 1)[0])
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise ResultsError(f"{path}:1: the columns {', '.join(map(repr, repeated))} occur twice; keep one of each")
-    try:
-        rows = _table_rows(path, text, header, delimiter, csv.QUOTE_MINIMAL, notes)
-    except ResultsError:
-        if delimiter != "\t":
-            raise
-        # Tab-separated files are often written without any quoting; then a quote is a character of the text.
-        notes.clear()
-        rows = _table_rows(path, text, header, delimiter, csv.QUOTE_NONE, notes)
-        notes.append(f"{path}: quotes are taken as part of the texts, because they do not enclose whole fields")
-    if not rows:
-        raise ResultsError(f"{path}: holds a header and no rows; give one row per utterance")
-    kind = "a table separated by " + {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}[delimiter]
-    return Side(path, kind, _entries(rows, role, is_typed=False), notes=notes)
-
-
-# ---------------------------------------------------------------------- JSON
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _parse(text: str, where: str, line: int) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_unique_keys)
-    except json.JSONDecodeError as error:
-        place = f"{where}:{line + error.lineno - 1}"
-        raise ResultsError(f"{place}: not JSON at column {error.colno} ({error.msg}); the file may be cut") from error
-    except RecursionError as error:
-        raise ResultsError(f"{where}:{line}: nested too deep for a file of predictions") from error
-    except ValueError as error:
-        raise ResultsError(f"{where}:{line}: not JSON that can be used ({error})") from error
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {repeated!r} occurs twice in one object; keep one of them")
-    return values
-
-
-Rows = list[tuple[str, Mapping[str, Any]]]
-
-
-def _json_lines(path: Path, text: str) -> tuple[Rows, list[str]]:
-    rows: Rows = []
-    blank = 0
-    lines = text.rstrip().split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            blank += 1
-            continue
-        values = _parse(line, str(path), number)
-        if not isinstance(values, dict):
-            raise ResultsError(f"{path}:{number}: holds {_kind(values)} where an object is needed")
-        rows.append((f"{path}:{number}", values))
-    return rows, [f"{path}: {blank} blank lines between the rows; they are no utterances"] if blank else []
-
-
-def _json_document(path: Path, document: Any) -> tuple[dict[str, Any], Rows]:
-    if isinstance(document, list):
-        return {}, _list_rows(path, document)
-    if not isinstance(document, dict):
-        raise ResultsError(f"{path}: holds {_kind(document)} where a list of utterances is needed")
-    if _is_row(document):
-        return {}, [(f"{path}: row 1", document)]
-    columns = {name: values for name, values in document.items() if _is_column(name, values)}
-    name = next((name for name in _LIST_NAMES if _holds_rows(document.get(name))), None)
-    if name is None and columns:
-        return {k: v for k, v in document.items() if k not in columns}, _column_rows(path, columns)
-    if name is None:
-        candidates = [key for key, value in document.items() if _holds_rows(value)]
-        if len(candidates) == 1:
-            name = candidates[0]
-    if name is not None:
-        head = {key: value for key, value in document.items() if key != name}
-        rows = document[name]
-        return head, _list_rows(path, rows) if isinstance(rows, list) else _rows_by_id(path, rows)
-    if document and all(isinstance(value, (dict, str)) for value in document.values()):
-        return {}, _rows_by_id(path, document)
-    empty = next((key for key in _LIST_NAMES if key in document and not document[key]), None)
-    if empty:
-        raise ResultsError(f"{path}: '{empty}' is empty; give one object per utterance")
-    raise ResultsError(
-        f"{path}: no list of utterances in it (there are: {_shown_names(document)}); "
-        "put them under 'predictions', each with 'ref' and 'hyp'"
-    )
-
-
-def _is_row(values: Mapping[str, Any]) -> bool:
-    names = _folded(name for name, value in values.items() if isinstance(value, str))
-    known = {*REFERENCE_COLUMNS, *HYPOTHESIS_COLUMNS, *EITHER_COLUMNS}
-    return len(names & known) > 1 or bool(names & known and names & {*_ID_COLUMNS, *_AUDIO_COLUMNS})
-
-
-def _is_column(name: str, values: Any) -> bool:
-    known = {*REFERENCE_COLUMNS, *HYPOTHESIS_COLUMNS, *EITHER_COLUMNS, *_ID_COLUMNS, "ids", *_SPEAKER_COLUMNS}
-    return (
-        _fold(name) in known
-        and isinstance(values, list)
-        and bool(values)
-        and not any(isinstance(value, (dict, list)) for value in values)
-    )
-
-
-def _holds_rows(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and isinstance(value[0], dict)
-    return isinstance(value, dict) and bool(value) and all(isinstance(row, dict) for row in value.values())
-
-
-def _list_rows(path: Path, values: list[Any]) -> Rows:
-    rows: Rows = []
-    for number, value in enumerate(values, start=1):
-        where = f"{path}: row {number}"
-        if isinstance(value, str):
-            value = {"text": value}
-        if not isinstance(value, dict):
-            raise ResultsError(f"{where}: holds {_kind(value)} where an object is needed, with 'ref' and 'hyp'")
-        rows.append((where, value))
-    return rows
-
-
-def _column_rows(path: Path, columns: Mapping[str, list[Any]]) -> Rows:
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
-        raise ResultsError(f"{path}: its columns differ in length ({shown}); give one value of each per utterance")
-    names = ["id" if name == "ids" else name for name in columns]
-    return [
-        (f"{path}: row {number}", dict(zip(names, values, strict=True)))
-        for number, values in enumerate(zip(*columns.values(), strict=True), start=1)
-    ]
-
-
-def _rows_by_id(path: Path, values: Mapping[str, Any]) -> Rows:
-    rows: Rows = []
-    for id_, value in values.items():
-        row = {"text": value} if isinstance(value, str) else value
-        if not isinstance(row, dict):
-            raise ResultsError(f"{path}: entry '{id_}' holds {_kind(value)} where an object is needed")
-        rows.append((f"{path}: entry '{id_}'", {"id": id_, **row}))
-    return rows
-
-
-# ---------------------------------------------------------------------- tables
-
-
-def _split_header(line: str) -> tuple[list[str], str]:
-    delimiter = max("\t,;|", key=line.count)
-    try:
-        names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        names = line.split(delimiter)
-    return [name.strip() for name in names], delimiter
-
-
-def _table_rows(path: Path, text: str, header: list[str], delimiter: str, quoting: Any, notes: list[str]) -> Rows:
-    # Strict: otherwise a quote that is never closed swallows the rest of the file as one long text.
-    body = text.rstrip("\n").split("\n")[1:]
-    reader = csv.reader((line + "\n" for line in body), delimiter=delimiter, quoting=quoting, strict=True)
-    rows: Rows = []
-    blank = 0
-    while True:
-        where = f"{path}:{reader.line_num + 2}"
-        try:
-            fields = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            raise ResultsError(
-                f"{where}: not a row of the table ({error}); look for a quote that is not closed"
-            ) from error
-        if not fields:
-            blank += 1
-            continue
-        if len(fields) != len(header):
-            raise ResultsError(
-                f"{where}: has {len(fields)} fields where the header has {len(header)} ({', '.join(header)}); "
-                "enclose texts that hold the separator in double quotes"
-            )
-        rows.append((where, dict(zip(header, fields, strict=True))))
-    if blank:
-        notes.append(f"{path}: {blank} blank lines between the rows; they are no utterances")
-    return rows
-
-
-# ---------------------------------------------------------------------- columns
-
-
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """A column's name without capitals, spaces and hyphens."""
     return name.strip().casefold().replace(" ", "_").replace("-", "_")
 
 
-def _folded(names: Iterable[str]) -> set[str]:
-    return {_fold(name) for name in names}
+def folded(names: Iterable[str]) -> set[str]:
+    """Names of columns, each folded."""
+    return {fold(name) for name in names}
 
 
-def _entries(rows: Rows, role: str, *, is_typed: bool) -> list[Entry]:
+def entries_of(rows: Rows, role: str, *, is_typed: bool) -> list[Entry]:
+    """The utterances of rows.
+
+    Args:
+        rows: at least one.
+        role: ``reference`` when a text that could be either is the reference, else ``hypothesis``.
+        is_typed: numbers are numbers (JSON); otherwise everything is a string (tables).
+
+    Raises:
+        ResultsError: a row lacks a text or an id that others have, or holds something else than text.
+    """
     folded: Rows = []
     for where, values in rows:
-        row = {_fold(str(name)): value for name, value in values.items()}
+        row = {fold(str(name)): value for name, value in values.items()}
         if len(row) < len(values):
             raise ResultsError(f"{where}: two columns differ in capitals or spaces only; keep one of them")
         folded.append((where, row))
@@ -401,7 +184,7 @@ def _text_columns(names: Sequence[str], where: str, role: str) -> dict[str, str]
         )
     if not found:
         raise ResultsError(
-            f"{where}: no text in it (there are: {_shown_names(names)}); name the columns 'reference' and 'hypothesis'"
+            f"{where}: no text in it (there are: {shown_names(names)}); name the columns 'reference' and 'hypothesis'"
         )
     return found
 
@@ -412,7 +195,7 @@ def _entry(where: str, row: dict[str, Any], columns: Mapping[str, str], is_typed
         if column not in row:
             raise ResultsError(f"{where}: no '{column}', which other rows have; write '' where there is no text")
         texts[part] = _text(row.pop(column), column, where)
-    id_ = _name(row, _ID_COLUMNS, where)
+    id_ = _name(row, ID_COLUMNS, where)
     audio = _audio(row, where)
     start = _seconds(row, "offset" if "offset" in row else "start", where, is_typed)
     entry = Entry(
@@ -420,7 +203,7 @@ def _entry(where: str, row: dict[str, Any], columns: Mapping[str, str], is_typed
         id=id_,
         **texts,  # type: ignore[arg-type]
         duration=_seconds(row, "duration", where, is_typed),
-        speaker=_name(row, _SPEAKER_COLUMNS, where),
+        speaker=_name(row, SPEAKER_COLUMNS, where),
         language=_name(row, _LANGUAGE_COLUMNS, where),
         audio=audio,
         start=start,
@@ -438,7 +221,7 @@ def _text(value: Any, column: str, where: str) -> str:
         hint = "write '' where nothing was recognised" if value is None else "write a string"
         if isinstance(value, list):
             hint = "write the best of them as one string"
-        raise ResultsError(f"{where}: '{column}' is {_shown(value)}, {_kind(value)}; {hint}")
+        raise ResultsError(f"{where}: '{column}' is {_shown(value)}, {kind_of(value)}; {hint}")
     _check_characters(value, column, where)
     return value
 
@@ -463,13 +246,13 @@ def _name(row: dict[str, Any], columns: Collection[str], where: str) -> str | No
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ResultsError(f"{where}: '{column}' is {_shown(value)}, {_kind(value)}; write a string")
+        raise ResultsError(f"{where}: '{column}' is {_shown(value)}, {kind_of(value)}; write a string")
     _check_characters(str(value), column, where)
     return str(value)
 
 
 def _audio(row: dict[str, Any], where: str) -> str | None:
-    column = next((name for name in _AUDIO_COLUMNS if name in row), None)
+    column = next((name for name in AUDIO_COLUMNS if name in row), None)
     if column is not None and isinstance(row[column], dict):
         row[column] = row[column].get("path")
     return _name(row, (column,), where) if column else None
@@ -488,7 +271,8 @@ def _seconds(row: dict[str, Any], column: str, where: str, is_typed: bool) -> fl
     return seconds
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a value is, in words."""
     if value is None:
         return "null"
     if isinstance(value, float) and math.isnan(value):
@@ -502,6 +286,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _shown_names(names: Iterable[str]) -> str:
+def shown_names(names: Iterable[str]) -> str:
+    """Names for a message, the first twelve."""
     names = list(names)
     return (", ".join(repr(name) for name in names[:12]) + (" …" if len(names) > 12 else "")) or "nothing"
