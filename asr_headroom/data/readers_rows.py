@@ -18,7 +18,8 @@ from typing import Any
 
 from asr_headroom.audio.waveform import AudioSource, StoredAudio
 from asr_headroom.data.manifest import Problem, Utterance
-from asr_headroom.errors import DataError
+from asr_headroom.errors import ConfigError, DataError
+from asr_headroom.text import languages
 
 __all__ = [
     "AUDIO_COLUMNS",
@@ -37,20 +38,6 @@ _LANGUAGE_COLUMNS = ("language", "locale", "lang")
 _START_COLUMNS = ("start", "offset")
 
 _QWEN_TEXT = re.compile(r"language\s+([^<\n]+?)\s*<asr_text>(.*)", re.DOTALL)
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
-
-# The languages that Qwen3-ASR names, and those of Whisper-Finetune's and FLEURS' rows that are common.
-_LANGUAGE_NAMES = {
-    "arabic": "ar", "bengali": "bn", "bulgarian": "bg", "cantonese": "yue", "catalan": "ca", "chinese": "zh",
-    "croatian": "hr", "czech": "cs", "danish": "da", "dutch": "nl", "english": "en", "estonian": "et",
-    "filipino": "fil", "finnish": "fi", "french": "fr", "german": "de", "greek": "el", "hebrew": "he",
-    "hindi": "hi", "hungarian": "hu", "indonesian": "id", "irish": "ga", "italian": "it", "japanese": "ja",
-    "korean": "ko", "latvian": "lv", "lithuanian": "lt", "macedonian": "mk", "malay": "ms", "mandarin": "zh",
-    "mandarin chinese": "zh", "norwegian": "no", "persian": "fa", "polish": "pl", "portuguese": "pt",
-    "romanian": "ro", "russian": "ru", "serbian": "sr", "slovak": "sk", "slovenian": "sl", "spanish": "es",
-    "swahili": "sw", "swedish": "sv", "tamil": "ta", "thai": "th", "turkish": "tr", "ukrainian": "uk",
-    "urdu": "ur", "vietnamese": "vi", "welsh": "cy",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +185,10 @@ def language_tag(name: str) -> str | None:
     >>> language_tag("French"), language_tag("zh_CN"), language_tag("zh-CN"), language_tag("Klingon!")
     ('fr', 'zh-CN', 'zh-CN', None)
     """
-    known = _LANGUAGE_NAMES.get(name.strip().lower())
-    if known:
-        return known
-    return name.strip().replace("_", "-") if _LANGUAGE_TAG.fullmatch(name.strip()) else None
+    try:
+        return languages.language_tag(name)
+    except ConfigError:
+        return None
 
 
 def _columns_message(wanted: tuple[str, ...], columns: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ LANGUAGE_NAMES = {
     "es": "spanish", "et": "estonian", "eu": "basque", "fa": "persian", "fi": "finnish", "fo": "faroese",
     "fr": "french", "gl": "galician", "gu": "gujarati", "ha": "hausa", "haw": "hawaiian", "he": "hebrew",
     "hi": "hindi", "hr": "croatian", "ht": "haitian creole", "hu": "hungarian", "hy": "armenian", "id": "indonesian",
-    "is": "icelandic", "it": "italian", "ja": "japanese", "jv": "javanese", "ka": "georgian", "kk": "kazakh",
+    "is": "icelandic", "it": "italian", "ja": "japanese", "jw": "javanese", "ka": "georgian", "kk": "kazakh",
     "km": "khmer", "kn": "kannada", "ko": "korean", "la": "latin", "lb": "luxembourgish", "ln": "lingala",
     "lo": "lao", "lt": "lithuanian", "lv": "latvian", "mg": "malagasy", "mi": "maori", "mk": "macedonian",
     "ml": "malayalam", "mn": "mongolian", "mr": "marathi", "ms": "malay", "mt": "maltese", "my": "burmese",
@@ -31,17 +31,18 @@ LANGUAGE_NAMES = {
     "uk": "ukrainian", "ur": "urdu", "uz": "uzbek", "vi": "vietnamese", "yi": "yiddish", "yo": "yoruba",
     "yue": "cantonese", "zh": "chinese",
 }  # fmt: skip
-"""Whisper's languages in English, by tag. Javanese is BCP-47's ``jv``, where Whisper says ``jw``."""
+"""Whisper's languages in English, by the tag that models know: Javanese is its ``jw``, where BCP-47 prefers ``jv``."""
 
 _OTHER_NAMES = {
-    "castilian": "es", "farsi": "fa", "filipino": "tl", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb",
+    "castilian": "es", "farsi": "fa", "filipino": "fil", "flemish": "nl", "haitian": "ht", "irish": "ga",
+    "letzeburgesch": "lb",
     "mandarin": "zh", "mandarin chinese": "zh", "moldavian": "ro", "moldovan": "ro", "myanmar": "my",
-    "norwegian bokmål": "nb", "norwegian nynorsk": "nn", "panjabi": "pa", "pushto": "ps", "sinhalese": "si",
-    "valencian": "ca", "bokmål": "nb",
+    "norwegian bokmål": "no", "norwegian nynorsk": "nn", "panjabi": "pa", "pushto": "ps", "sinhalese": "si",
+    "valencian": "ca", "bokmål": "no",
 }  # fmt: skip
 _TAG_OF_NAME = {name: tag for tag, name in LANGUAGE_NAMES.items()} | _OTHER_NAMES
 
-# Three-letter codes and old codes of languages that have a two-letter one (ISO 639), which BCP-47 prefers.
+# Three-letter and old codes (ISO 639) of languages that have a two-letter one in use.
 _PREFERRED = {
     "afr": "af", "amh": "am", "ara": "ar", "asm": "as", "aze": "az", "bak": "ba", "bel": "be", "bul": "bg",
     "ben": "bn", "bod": "bo", "tib": "bo", "bre": "br", "bos": "bs", "cat": "ca", "ces": "cs", "cze": "cs",
@@ -49,11 +50,11 @@ _PREFERRED = {
     "spa": "es", "est": "et", "eus": "eu", "baq": "eu", "fas": "fa", "per": "fa", "fin": "fi", "fao": "fo",
     "fra": "fr", "fre": "fr", "glg": "gl", "guj": "gu", "hau": "ha", "heb": "he", "iw": "he", "hin": "hi",
     "hrv": "hr", "hat": "ht", "hun": "hu", "hye": "hy", "arm": "hy", "ind": "id", "in": "id", "isl": "is",
-    "ice": "is", "ita": "it", "jpn": "ja", "jav": "jv", "jw": "jv", "kat": "ka", "geo": "ka", "kaz": "kk",
+    "ice": "is", "ita": "it", "jpn": "ja", "jav": "jw", "jv": "jw", "kat": "ka", "geo": "ka", "kaz": "kk",
     "khm": "km", "kan": "kn", "kor": "ko", "lat": "la", "ltz": "lb", "lin": "ln", "lao": "lo", "lit": "lt",
     "lav": "lv", "mlg": "mg", "mri": "mi", "mao": "mi", "mkd": "mk", "mac": "mk", "mal": "ml", "mon": "mn",
     "mar": "mr", "msa": "ms", "may": "ms", "mlt": "mt", "mya": "my", "bur": "my", "nep": "ne", "nld": "nl",
-    "dut": "nl", "nno": "nn", "nob": "nb", "nor": "no", "oci": "oc", "pan": "pa", "pol": "pl", "pus": "ps",
+    "dut": "nl", "nno": "nn", "nob": "no", "nor": "no", "oci": "oc", "pan": "pa", "pol": "pl", "pus": "ps",
     "por": "pt", "ron": "ro", "rum": "ro", "rus": "ru", "san": "sa", "snd": "sd", "sin": "si", "slk": "sk",
     "slo": "sk", "slv": "sl", "sna": "sn", "som": "so", "sqi": "sq", "alb": "sq", "srp": "sr", "sun": "su",
     "swe": "sv", "swa": "sw", "tam": "ta", "tel": "te", "tgk": "tg", "tha": "th", "tuk": "tk", "tgl": "tl",
