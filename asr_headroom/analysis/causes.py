@@ -247,9 +247,21 @@ def split_errors(results: Results, normalizer: Normalizer | None = None, *, clus
 
 
 def split_difference(
-    base: Results, system: Results, normalizer: Normalizer | None = None, *, cluster: ClusterBy = "auto"
+    base: Results,
+    system: Results,
+    normalizer: Normalizer | None = None,
+    *,
+    cluster: ClusterBy = "auto",
+    base_split: ErrorSplit | None = None,
 ) -> DifferenceSplit:
     """The difference of two systems on the same utterances, by cause.
+
+    Args:
+        base: the one to be better than.
+        system: the one to judge.
+        normalizer: in which errors are counted; None takes :func:`start_profile`.
+        cluster: what intervals resample as a whole.
+        base_split: of an earlier comparison with the same base, normaliser and utterances, to save its time.
 
     Raises:
         ResultsError: the two were not tested on the same utterances, there are none, or no reference holds a unit.
@@ -258,7 +270,10 @@ def split_difference(
     base, system = pair_results(base, system)
     normalizer = normalizer or start_profile(base.run.language)
     clustering = clusters_of((base, system), normalizer, cluster)
-    before, after = (_split(results, normalizer, clustering) for results in (base, system))
+    before = base_split or _split(base, normalizer, clustering)
+    after = _split(system, normalizer, clustering)
+    if before.name != base.run.name or before.normalizer.id != normalizer.id or not _same_lengths(before, after):
+        raise ResultsError(f"the split given is of '{before.name}' under {before.normalizer.id}, not of this base")
     difference = after.rate - before.rate
     return DifferenceSplit(
         base=before,
@@ -267,6 +282,10 @@ def split_difference(
         cluster_by=clustering.by,
         num_clusters=clustering.num_clusters,
     )
+
+
+def _same_lengths(one: ErrorSplit, other: ErrorSplit) -> bool:
+    return np.array_equal(one.lengths, other.lengths)
 
 
 def _split(results: Results, normalizer: Normalizer, clustering: Clustering) -> ErrorSplit:

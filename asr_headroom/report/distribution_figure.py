@@ -23,8 +23,8 @@ _RIGHT = 1.0
 def distribution_figure(table: TestTable) -> Figure | None:
     """One rising line for each system: how many utterances are at or below an error rate.
 
-    The rates of single utterances are for this plot only; their mean is not the corpus rate. Of more systems than there
-    are lines that can be told apart, those with the lowest rates are drawn.
+    The rates of single utterances are for this plot only; their mean is not the corpus rate. Of more systems than
+    there are lines that can be told apart, those with the lowest rates are drawn.
     """
     best = sorted(table.rows, key=lambda row: row.score.estimate.rate)[:_MAX_LINES]
     spread = [(row.name, _utterance_rates(row, table)) for row in table.rows if row in best]

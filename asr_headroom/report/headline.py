@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asr_headroom.analysis.causes import DifferenceSplit
+from asr_headroom.analysis.explanation import Explanation
 from asr_headroom.report.changed import Listing
 from asr_headroom.report.delivered import name_delivered
+from asr_headroom.report.findings import Findings
 from asr_headroom.report.matrix import Matrix
 from asr_headroom.report.matrix_text import matrix_verdict
 from asr_headroom.report.sections.blocks import ink_of
+from asr_headroom.report.sections.kinds import kind_changes
 from asr_headroom.report.strip import Strip, draw_strips
 from asr_headroom.report.tables import TestTable
 from asr_headroom.report.verdict import (
@@ -32,6 +35,7 @@ from asr_headroom.text.units import rate_name
 __all__ = ["Headline", "Reason", "ReasonPart", "Verdict", "build_headline"]
 
 _SHOWN_CAUSES = 4
+_SHOWN_KINDS = 3
 _NEGLIGIBLE = 0.02
 """Of the largest cause: what is smaller is no reason for anything, and stands in the section below."""
 
@@ -58,15 +62,15 @@ class Reason:
     """Why two systems differ, in a few lines.
 
     Attributes:
-        sentence: the largest cause in words.
-        profile: id of the normaliser in which it was counted.
-        about: the rates in that profile.
+        sentence: the largest cause in words, with the profile in which it was counted.
+        phrase: the same for a list of many.
+        kinds: the kinds of errors that changed most; empty where they were not looked for.
         parts: the largest causes.
     """
 
     sentence: str
-    profile: str
-    about: str
+    phrase: str
+    kinds: str
     parts: tuple[ReasonPart, ...]
 
 
@@ -78,15 +82,12 @@ class Verdict:
     short: str
     word: str
     ink: str
-    test: str
     rates: str
     difference: str
     interval: str
     p: str
     changed: str
-    needed: str
-    delivered: str
-    population: str
+    about: str
     strip: Strip
     reason: Reason | None
     facts: Sequence[tuple[str, str]]
@@ -100,37 +101,43 @@ class Headline:
         summary: one sentence over all; empty where the only verdict says it.
         verdicts: what could be told first.
         warnings: each once.
+        shared: test and population, where they are the same for all verdicts.
         compressed: whether the strips draw large differences shorter than they are.
     """
 
     summary: str
     verdicts: Sequence[Verdict]
     warnings: Sequence[str]
+    shared: str
     compressed: bool
 
 
 def build_headline(
     tables: Sequence[TestTable],
     listings: Sequence[Listing],
-    splits: Sequence[DifferenceSplit | None],
-    matrices: Sequence[Matrix],
+    findings: Findings,
 ) -> Headline:
     """The first screen.
 
     Args:
         tables: of all tests.
         listings: [comparisons] with their changed utterances.
-        splits: [comparisons] the causes of each difference; None where they were not looked for.
-        matrices: of the tests with at least three systems.
+        findings: why each differs, and who among many is best.
     """
     # What could be told comes first; otherwise the order of the tables.
     order = sorted(range(len(listings)), key=lambda i: listings[i].pair.comparison.verdict == "cannot tell")
     strips = draw_strips([listings[i].pair.comparison for i in order])
-    verdicts = [_verdict(listings[i], strip, splits[i]) for i, strip in zip(order, strips, strict=True)]
+    places = dict.fromkeys(map(_where, listings))
+    shared = next(iter(places)) if len(places) == 1 else ""
+    verdicts = [
+        _verdict(listings[i], strip, findings.splits[i], findings.explanations[i], shared)
+        for i, strip in zip(order, strips, strict=True)
+    ]
     return Headline(
-        summary="" if len(verdicts) == 1 else _summary(tables, listings, matrices),
+        summary="" if len(verdicts) == 1 else _summary(tables, listings, [matrix for _, matrix in findings.matrices]),
         verdicts=verdicts,
         warnings=list(dict.fromkeys(warning for i in order for warning in listings[i].pair.warnings)),
+        shared=shared,
         compressed=any(strip.compressed for strip in strips),
     )
 
@@ -154,44 +161,50 @@ def _summary(tables: Sequence[TestTable], listings: Sequence[Listing], matrices:
     return f"{systems} on {tests}; none is compared with another. Lowest error rate: {lowest}."
 
 
-def _verdict(listing: Listing, strip: Strip, split: DifferenceSplit | None) -> Verdict:
+def _where(listing: Listing) -> str:
+    return f"{listing.table.data}; holds for {listing.pair.comparison.population}"
+
+
+def _verdict(
+    listing: Listing,
+    strip: Strip,
+    split: DifferenceSplit | None,
+    explanation: Explanation | None,
+    shared: str,
+) -> Verdict:
     pair = listing.pair
     c, guard, changes = pair.comparison, listing.row.guard, listing.changes
+    where = _where(listing)
+    about = [where] if where != shared else []
+    about += [what_it_would_take(pair)] if c.verdict == "cannot tell" else []
+    # A kept base has told its reason already.
+    about += [name_delivered(guard)] if guard and guard.alpha and name_delivered(guard) else []
     changed = f"{len(changes.worse)} utterances worse, {len(changes.better)} better, {changes.num_equal} as before"
     return Verdict(
         headline=verdict_headline(pair),
         short=verdict_short(pair),
         word=verdict_word(pair),
         ink=ink_of(c.verdict),
-        test=listing.table.data,
         rates=f"{rate_name(pair.normalizer.unit)} {format_percent(c.base)} → {format_percent(c.system)}",
         difference=f"{format_points(c.difference)} points",
         interval=format_interval(c.interval, signed=True) if has_interval(c) else "",
         p=format_p(c.p_value) if c.num_clusters > 1 else "",
         changed=changed,
-        needed=what_it_would_take(pair) if c.verdict == "cannot tell" else "",
-        # A kept base has told its reason already.
-        delivered=name_delivered(guard) if guard and guard.alpha else "",
-        population=c.population,
+        about=". ".join(about) + "." * bool(about),
         strip=strip,
-        reason=_reason(split) if split is not None and split.difference else None,
+        reason=_reason(split, explanation) if split is not None and split.difference else None,
         facts=[(label, text) for label, text in comparison_facts(pair) if label not in ("base", "system", "difference")]
         + [("test set", listing.table.data)],
     )
 
 
-def _reason(split: DifferenceSplit) -> Reason:
+def _reason(split: DifferenceSplit, explanation: Explanation | None) -> Reason:
     largest = abs(split.ranked[0].difference) or 1.0
     ranked = [part for part in split.ranked if abs(part.difference) >= _NEGLIGIBLE * largest]
-    name = rate_name(split.base.normalizer.unit)
     return Reason(
-        sentence=_largest_cause(split),
-        profile=split.base.normalizer.id,
-        about=(
-            f"Under {split.base.normalizer.id}, which leaves formats as they were written: {name} "
-            f"{format_percent(split.base.rate)} → {format_percent(split.system.rate)}, "
-            f"{format_points(split.difference)} points"
-        ),
+        sentence=_sentence(split),
+        phrase=_phrase(split),
+        kinds=_kinds(explanation) if explanation else "",
         parts=tuple(
             ReasonPart(
                 label=part.cause.label,
@@ -204,6 +217,31 @@ def _reason(split: DifferenceSplit) -> Reason:
     )
 
 
-def _largest_cause(split: DifferenceSplit) -> str:
+def _sentence(split: DifferenceSplit) -> str:
+    normalizer, hearing = split.base.normalizer, format_points(split.group_difference("hearing"))
+    whole = (
+        f"of the {format_points(split.difference)} points between the texts as written ({normalizer.id}, "
+        f"{rate_name(normalizer.unit)} {format_percent(split.base.rate)} → {format_percent(split.system.rate)})"
+    )
     largest = split.ranked[0]
-    return f"{largest.cause.label}, {format_points(largest.difference)} of {format_points(split.difference)} points"
+    if largest.cause.group == "hearing":
+        rest = f"format {format_points(split.group_difference('format'))}"
+        rest += f", broken outputs {format_points(split.group_difference('output'))}"
+        return f"mostly hearing: something else was heard, {hearing} {whole}; {rest}"
+    kind = "format" if largest.cause.group == "format" else "broken output"
+    return (
+        f"mostly {largest.cause.label.split(' (')[0]}, which is {kind} and not hearing: "
+        f"{format_points(largest.difference)} {whole}; hearing changed by {hearing}"
+    )
+
+
+def _phrase(split: DifferenceSplit) -> str:
+    largest = split.ranked[0]
+    label = "hearing" if largest.cause.group == "hearing" else largest.cause.label.split(" (")[0]
+    whole = f"{format_points(split.difference)} points under {split.base.normalizer.id}"
+    return f"{label}, {format_points(largest.difference)} of {whole}"
+
+
+def _kinds(explanation: Explanation) -> str:
+    changes = kind_changes(explanation)[:_SHOWN_KINDS]
+    return ", ".join(f"{label} {format_points(change)}" for label, change in changes)

@@ -66,7 +66,7 @@ class Matrix:
         normalizer: that every text went through.
         other_normalizer: the language's other profile; None where there is none.
         changed_by_format: pairs that are told apart, in some direction, under one of the two profiles only.
-        left_out: utterances that not all systems had, dropped by an intersection.
+        left_out: utterances of the largest set that not all systems have, dropped by an intersection.
         warnings: what a reader of the numbers has to know.
     """
 
@@ -168,11 +168,10 @@ def _on_shared_utterances(results: Sequence[Results], intersect: bool) -> tuple[
     """All systems on the same utterances, sorted by id, and how many utterances were left out."""
     # An interval must not depend on the order in which a run happened to be written.
     first = dataclasses.replace(results[0], predictions=sorted(results[0].predictions, key=lambda p: p.id))
-    everything = {p.id for one in results for p in one.predictions}
     for other in results[1:]:
         first, _ = pair_results(first, other, intersect=intersect)
     aligned = [first, *(pair_results(first, other, intersect=intersect)[1] for other in results[1:])]
-    return aligned, len(everything) - len(first.predictions)
+    return aligned, max(len(one.predictions) for one in results) - len(first.predictions)
 
 
 def _compare_all(systems: Sequence[Results], normalizer: Normalizer, cluster: ClusterBy) -> tuple[MatrixPair, ...]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_headroom.metrics.significance import ClusterBy
-from asr_headroom.report.changed import list_changes, show_clips
+from asr_headroom.report.changed import Listing, list_changes, show_clips
 from asr_headroom.report.drawing import Figure
 from asr_headroom.report.figures import all_figures
-from asr_headroom.report.findings import find_reasons
+from asr_headroom.report.findings import MAX_EXPLAINED, MAX_SPLIT, find_reasons
 from asr_headroom.report.headline import build_headline
 from asr_headroom.report.published import Beside
 from asr_headroom.report.sections.blocks import Section
@@ -23,9 +23,12 @@ from asr_headroom.report.sections.causes import causes_section
 from asr_headroom.report.sections.changed import changed_section
 from asr_headroom.report.sections.damage import damage_section
 from asr_headroom.report.sections.ending import minutes_section, provenance_section, reading_section
+from asr_headroom.report.sections.kinds import confusions_section, kinds_section, regressions_section
 from asr_headroom.report.sections.matrix import matrix_section
 from asr_headroom.report.sections.plots import plots_section
 from asr_headroom.report.sections.published import published_section
+from asr_headroom.report.sections.spread import distribution_section, slices_section
+from asr_headroom.report.sections.suspects import suspects_section
 from asr_headroom.report.sections.systems import systems_section
 from asr_headroom.report.tables import TestTable, build_tables
 from asr_headroom.results.store import Results
@@ -103,17 +106,24 @@ def render_page(
     listings = list_changes(tables)
     shelf = show_clips(listings, max_clips)
     findings = find_reasons(tables, listings, cluster=cluster)
+    explained = findings.explained
     sections: list[Section | None] = [
         systems_section(tables),
-        causes_section(findings.named_splits(listings)),
+        causes_section(findings.named_splits),
+        kinds_section(explained),
+        regressions_section(explained),
         damage_section(tables),
         changed_section(listings, shelf),
         matrix_section(findings.matrices),
         published_section(published),
+        distribution_section(tables),
+        slices_section(explained),
+        confusions_section(explained),
+        suspects_section(findings.suspects),
         plots_section(_figures(tables, price_per_hour)),
         minutes_section(tables),
         provenance_section(tables),
-        reading_section(tables, listings),
+        reading_section(tables, listings, _left_out(listings)),
     ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -124,10 +134,23 @@ def render_page(
     )
     html = environment.get_template("page.html").render(
         title=title,
-        headline=build_headline(tables, listings, findings.splits, [matrix for _, matrix in findings.matrices]),
+        headline=build_headline(tables, listings, findings),
         sections=[section for section in sections if section is not None],
     )
     return Page(html, len(shelf.uris), shelf.num_left_out, len(shelf.problems))
+
+
+def _left_out(listings: Sequence[Listing]) -> list[tuple[str, str]]:
+    """What the page would say of fewer comparisons."""
+    if len(listings) <= MAX_EXPLAINED:
+        return []
+    return [
+        (
+            "Not shown",
+            f"Kinds of errors, confusions, slices and what got worse by cause are shown for up to {MAX_EXPLAINED} "
+            f"comparisons, causes for up to {MAX_SPLIT}; `asr-headroom analyze BASE SYSTEM` shows them for any two.",
+        )
+    ]
 
 
 def _figures(tables: Sequence[TestTable], price_per_hour: float | None) -> list[Figure]:

@@ -22,6 +22,7 @@ from asr_headroom.report.delivered import describe_delivered
 from asr_headroom.report.pairing import choose_bases, key_of_test, unique_names
 from asr_headroom.report.verdict import (
     comparison_json,
+    describe_number,
     format_count,
     format_interval,
     format_p,
@@ -219,7 +220,8 @@ def _build_table(
         rows.append(Row(name=name, results=results, score=score, pair=pair))
     data, fingerprint, content = key_of_test(group[0])
     return TestTable(
-        data=data or "unnamed test set",
+        # Prediction files of other people name no test.
+        data=data or f"test of {describe_number(len(group[0].predictions), 'utterance')}",
         fingerprint=fingerprint or content[:12],
         normalizer=normalizer,
         rows=tuple(rows),
