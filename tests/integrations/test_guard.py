@@ -17,7 +17,8 @@ from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
 from asr_headroom.train.config import GuardConfig
 
-ROWS = [tone_utterance(text) for text in ("abc", "cab", "bad", "cabbage", "dada", "face", "ab", "fade")]
+TEXTS = ("abc", "cab", "bad", "cabbage", "dada", "face", "ab", "fade", "dead", "beef", "ace", "add")
+ROWS = [tone_utterance(text) for text in TEXTS]
 
 
 def trained(seed=1):
