@@ -243,9 +243,9 @@ def test_rates_that_are_none_are_refused(base, system, exposure, error, message)
 
 
 def test_bca_level_and_method_reach_the_comparison():
-    base = random_counts(20, 120)
-    system = random_counts(21, 120, 0.3, lengths_of(base))
-    clusters = by_utterance(120)
+    base = random_counts(20, 240)
+    system = random_counts(21, 240, 0.3, lengths_of(base))
+    clusters = by_utterance(240)
     percentile, bca, narrow = (
         compare_systems(base, system, clusters, **options) for options in ({}, {"method": "bca"}, {"level": 0.5})
     )
