@@ -6,15 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.metrics.significance import ClusterBy
 from asr_headroom.report.figures import save_figures
+from asr_headroom.report.model_card import choose_system, write_model_card
 from asr_headroom.report.page import Page, render_page
 from asr_headroom.report.published import Beside, load_published, set_beside
 from asr_headroom.report.sections.published import published_markdown
 from asr_headroom.report.tables import TestTable, build_tables, to_json, to_markdown
 from asr_headroom.results.readers import read_results
+from asr_headroom.results.schema import RunInfo
 from asr_headroom.results.store import Results, load_results, write_whole
 from asr_headroom.text.normalize import get_normalizer
 
@@ -36,6 +39,15 @@ class ReportConfig:
 
     figures: str | None = None
     """Also write the plots to this folder, as SVG, PNG and CSV."""
+
+    model_card: str | None = None
+    """Also write a model card for the hub to this file, README.md by custom."""
+
+    card_of: str | None = None
+    """System that the card is about; by default the only fine-tuned one."""
+
+    license: str | None = None
+    """Of the model, for its card: an id of the hub such as apache-2.0."""
 
     title: str = "What fine-tuning bought"
     """Of the page."""
@@ -101,8 +113,8 @@ def report(config: ReportConfig) -> Written:
     """Writes the page; with a folder as output, also tables.md, tables.json and the plots.
 
     Raises:
-        ConfigError: a name in the config is unknown, or a folder holds no run.
-        ResultsError: a directory is not a run, or something cannot be written.
+        UsageError: a name in the config is unknown, published values are malformed, or a card could be about several.
+        ResultsError: a source cannot be read, a folder holds no run, or something cannot be written.
     """
     tables = build_tables(
         [results for source in config.runs for results in _read(source, config)],
@@ -112,33 +124,34 @@ def report(config: ReportConfig) -> Written:
     )
     values = load_published(config.published) if config.published else ()
     beside = set_beside(tables, values, cluster=config.cluster)
-    page = render_page(tables, title=config.title, max_clips=config.max_clips, cluster=config.cluster, published=beside)
     target = Path(config.output)
     is_page = target.suffix == ".html"
     page_path = target if is_page else target / "index.html"
-    table_paths = [target / "tables.md", target / "tables.json"] if not is_page else []
-    figures = None if is_page else target
+    table_paths = [] if is_page else [target / "tables.md", target / "tables.json"]
     if config.tables:
         table_paths = [Path(config.tables)]
-    if config.figures:
-        figures = Path(config.figures)
+    texts = {path: _table_text(tables, beside, path) for path in table_paths}
+    if config.model_card:
+        texts[Path(config.model_card)] = _model_card(tables, config)
+    page = render_page(
+        tables,
+        title=config.title,
+        max_clips=config.max_clips,
+        cluster=config.cluster,
+        published=beside,
+        price_per_hour=config.price_per_hour,
+    )
+    figures = Path(config.figures) if config.figures else None if is_page else target
     try:
-        for path, text in [
-            (page_path, page.html),
-            *((path, _table_text(tables, beside, path)) for path in table_paths),
-        ]:
+        for path, text in {page_path: page.html, **texts}.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
-        files = [
-            page_path,
-            *table_paths,
-            *(save_figures(tables, figures, price_per_hour=config.price_per_hour) if figures else ()),
-        ]
+        drawn = save_figures(tables, figures, price_per_hour=config.price_per_hour) if figures else ()
     except OSError as error:
         raise ResultsError(
             f"{target}: cannot be written ({error.strerror or error}); check --output and the disk"
         ) from error
-    return Written(page_path=page_path, page=page, tables=tables, files=files)
+    return Written(page_path=page_path, page=page, tables=tables, files=[page_path, *texts, *drawn])
 
 
 def _read(source: str, config: ReportConfig) -> list[Results]:
@@ -146,6 +159,22 @@ def _read(source: str, config: ReportConfig) -> list[Results]:
     if Path(source).is_dir():
         return [load_results(directory) for directory in find_runs(source)]
     return [read_results(source, reference=config.reference, language=config.language)]
+
+
+def _model_card(tables: Sequence[TestTable], config: ReportConfig) -> str:
+    system = choose_system(tables, config.card_of)
+    run = next(row.results.run for table in tables for row in table.rows if row.name == system)
+    return write_model_card(tables, system, licence=config.license, training=_training_of(run))
+
+
+def _training_of(run: RunInfo) -> dict[str, Any]:
+    """Budget and settings, where the folder that the model was trained in is at hand."""
+    record = Path(str(run.model.get("id", ""))).parent / "train.json"
+    try:
+        settings = json.loads(record.read_text(encoding="utf-8"))["config"]
+        return {name: settings.get(name) for name in ("budget", "learning_rate", "seed")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # a card of a model from elsewhere says less
 
 
 def _table_text(tables: Sequence[TestTable], beside: Sequence[Beside], path: Path) -> str:
