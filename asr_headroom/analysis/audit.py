@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from asr_headroom.analysis.audit_material import Finding, Material, gather
+from asr_headroom.analysis.audit_finding import Finding
+from asr_headroom.analysis.audit_material import Material, gather
 from asr_headroom.analysis.audit_outputs import find_broken_outputs, find_cut_outputs, find_leftovers, find_marks
 from asr_headroom.analysis.audit_pairs import find_clocks, find_reruns, find_small_claims, find_unapplied
-from asr_headroom.analysis.audit_rates import find_format, find_loops, find_means, find_normalizers, find_script
+from asr_headroom.analysis.audit_rates import find_format, find_loops, find_script
 from asr_headroom.analysis.audit_sets import (
     find_dependence,
     find_duplicates,
     find_duplicates_among_worst,
     find_unequal_sets,
 )
+from asr_headroom.analysis.audit_stated import find_means, find_normalizers, find_unexplained
 from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer
 
@@ -29,7 +31,6 @@ __all__ = ["DETECTORS", "SEVERITIES", "Audit", "Detector", "audit"]
 
 SEVERITIES = ("severe", "warning", "note")
 """The worst first."""
-_UNITS = ("points", "utterances", "times")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +104,8 @@ def audit(files: Mapping[str, Results], *, normalizer: Normalizer | None = None,
     )
 
 
-def _rank(finding: Finding) -> tuple[int, int, float]:
-    return SEVERITIES.index(finding.severity), _UNITS.index(finding.unit), -finding.size
+def _rank(finding: Finding) -> tuple[int, float]:
+    return SEVERITIES.index(finding.severity), -finding.weight
 
 
 def _without_pairs(material: Material) -> str | None:
@@ -136,9 +137,8 @@ DETECTORS = (
         find=find_small_claims,
         lacks=_without_pairs,
     ),
-    Detector(
-        traps=("A.6",), looks_for="different or unknown normalizers", find=find_normalizers, lacks=_without_claims
-    ),
+    Detector(traps=("A.6",), looks_for="different normalizers or references", find=find_normalizers),
+    Detector(traps=("A.6",), looks_for="rates that cannot be recomputed", find=find_unexplained, lacks=_without_claims),
     Detector(traps=("A.7", "D.28"), looks_for="one model with two results", find=find_reruns, lacks=_without_reruns),
     Detector(traps=("A.8",), looks_for="unequal utterance sets", find=find_unequal_sets),
     Detector(traps=("A.9",), looks_for="digits and format as errors", find=find_format),

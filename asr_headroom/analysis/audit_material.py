@@ -11,76 +11,30 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from asr_headroom.analysis.audit_claims import Claim, Origin, claims_of, recompute
+from asr_headroom.analysis.audit_finding import Finding, Severity, Unit
+from asr_headroom.analysis.audit_lineage import find_bases
 from asr_headroom.analysis.causes import ErrorSplit, split_errors, start_profile
 from asr_headroom.analysis.outputs import OutputFlags, describe_output
 from asr_headroom.analysis.scoring import own_normalizer
 from asr_headroom.errors import ResultsError, UsageError
-from asr_headroom.metrics.clustering import Clustering, choose_clusters
 from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts
 from asr_headroom.results.schema import Prediction
 from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer, normalizer_for_language
 
-__all__ = ["AuditedFile", "AuditedTest", "Finding", "Material", "Pair", "Severity", "gather"]
+__all__ = ["AuditedFile", "AuditedTest", "Material", "Pair", "finding", "gather"]
 
-Severity = Literal["severe", "warning", "note"]
-
-_TUNED_WORDS = {
-    "lora",
-    "qlora",
-    "dora",
-    "full",
-    "ft",
-    "sft",
-    "tuned",
-    "finetuned",
-    "adapter",
-    "adapted",
-    "rl",
-    "mwer",
-    "gspo",
-}
-_BASE_WORDS = {"base", "baseline", "zeroshot", "pretrained", "original"}
-_UNRELATED_WORDS = {"scratch"}
-_EDITION = re.compile(r"v\d+|\d+ep|\d+epochs?|run\d+|seed\d+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One trap that some files show.
-
-    Attributes:
-        trap: its id in the list of traps, such as ``A.1``.
-        title: the trap in a few words.
-        severity: ``severe`` where a rate or a difference means something else than it says, ``warning`` where what is
-            concluded from it would be wrong, ``note`` for what a reader has to know.
-        files: that show it, as they were given.
-        size: how much it is, in ``unit``; of the file or pair that shows it most.
-        unit: ``points`` of an error rate (hundredths), ``utterances``, or ``times``.
-        message: what was found, in sentences.
-        command: that shows it.
-        sizes: of each of ``files``.
-        examples: texts that show it.
-    """
-
-    trap: str
-    title: str
-    severity: Severity
-    files: tuple[str, ...]
-    size: float
-    unit: Literal["points", "utterances", "times"]
-    message: str
-    command: str
-    sizes: tuple[float, ...] = ()
-    examples: tuple[str, ...] = ()
+_Key = tuple[str, str | int]
+_EXCERPT = 60
+_MAX_EXAMPLES = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,13 +85,18 @@ class AuditedFile:
         """The profile that gives a stated rate; None where none does, or nothing is stated."""
         return next((origin.normalizer for origin in self.origins if origin.normalizer is not None), None)
 
+    @property
+    def own_profile(self) -> Normalizer:
+        """The one that the run was scored with when it was made, else the default of its language."""
+        return own_normalizer(self.results)
+
     @functools.cached_property
     def normalizer(self) -> Normalizer:
         """In which its errors are counted: the one asked for, its own, that of its stated rates, else the default."""
         if self.given is not None:
             return self.given
         if self.results.run.normalizer.get("id") is not None:
-            return own_normalizer(self.results)
+            return self.own_profile
         return self.claimed or normalizer_for_language(self.language)
 
     @functools.cached_property
@@ -210,12 +169,6 @@ class AuditedTest:
         normalize = normalizer_for_language(self.language)
         return [normalize(prediction.reference) for prediction in self.files[0].predictions]
 
-    @functools.cached_property
-    def clustering(self) -> Clustering:
-        """What is resampled as a whole when systems are compared."""
-        rows = zip(*(file.predictions for file in self.files), strict=True)
-        return choose_clusters([next((p.speaker for p in row if p.speaker), None) for row in rows], self.sentences)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
@@ -237,7 +190,7 @@ class Material:
         for test in self.tests:
             yield from test.pairs
 
-    def keys(self, file: AuditedFile) -> list[tuple[str, str | int]]:
+    def keys(self, file: AuditedFile) -> list[_Key]:
         """[utterances] what tells the utterances of a file apart."""
         return _keys(file.results, self.by_id)
 
@@ -263,21 +216,79 @@ def gather(files: Mapping[str, Results], *, normalizer: Normalizer | None = None
         if not results.predictions:
             raise ResultsError(f"{path}: holds no predictions; there is nothing to audit")
     by_id = _can_use_ids(list(files.values()))
-    groups: dict[frozenset[tuple[str, str | int]], list[AuditedFile]] = {}
     labels = _labels(list(files))
-    audited = []
+    groups: dict[frozenset[_Key], list[str]] = {}
     for path, results in files.items():
-        keys = _keys(results, by_id)
-        order = sorted(range(len(keys)), key=lambda index, keys=keys: keys[index])  # type: ignore[misc]
-        ordered = replace(results, predictions=[results.predictions[index] for index in order])
-        file = AuditedFile(path=path, label=labels[path], results=ordered, given=normalizer)
-        audited.append(file)
-        groups.setdefault(frozenset(keys), []).append(file)
-    tests = tuple(AuditedTest(files=tuple(group), pairs=tuple(_pairs(group, base))) for group in groups.values())
-    return Material(files=tuple(audited), tests=tests, by_id=by_id)
+        groups.setdefault(frozenset(_keys(results, by_id)), []).append(path)
+    audited: dict[str, AuditedFile] = {}
+    tests = []
+    for paths in groups.values():
+        for path, results in zip(paths, _in_one_order([files[path] for path in paths], by_id), strict=True):
+            audited[path] = AuditedFile(path=path, label=labels[path], results=results, given=normalizer)
+        group = [audited[path] for path in paths]
+        tests.append(AuditedTest(files=tuple(group), pairs=tuple(_pairs(group, base))))
+    return Material(files=tuple(audited[path] for path in files), tests=tuple(tests), by_id=by_id)
+
+
+def finding(
+    trap: str,
+    title: str,
+    severity: Severity,
+    sizes: Mapping[AuditedFile, float],
+    *,
+    message: str,
+    command: str,
+    unit: Unit = "points",
+    examples: Iterable[Prediction] = (),
+) -> Finding:
+    """A finding about files, each with its own size: fractions of a rate where the unit is points."""
+    scale = 100 if unit == "points" else 1
+    worst = max(sizes, key=lambda file: sizes[file])
+    return Finding(
+        trap=trap,
+        title=title,
+        severity=severity,
+        files=tuple(file.path for file in sizes),
+        size=float(scale * sizes[worst]),
+        unit=unit,
+        message=message,
+        command=command,
+        sizes=tuple(float(scale * size) for size in sizes.values()),
+        total=len(worst.predictions),
+        examples=tuple(_excerpt(prediction) for prediction in list(examples)[:_MAX_EXAMPLES]),
+    )
+
+
+def _pairs(group: Sequence[AuditedFile], base: str | None) -> Iterator[Pair]:
+    by_path = {file.path: file for file in group}
+    if base is None:
+        bases = find_bases({path: file.results for path, file in by_path.items()})
+    else:
+        bases = {path: base for path in by_path if base in by_path and path != base}
+    for path, found in bases.items():
+        yield Pair(by_path[found], by_path[path])
+
+
+def _excerpt(prediction: Prediction) -> str:
+    heard, said = (
+        text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+        for text in (prediction.hypothesis, prediction.reference)
+    )
+    return f"{heard!r} for {said!r}"
 
 
 # ---------------------------------------------------------------------- which utterances
+
+
+def _in_one_order(group: Sequence[Results], by_id: bool) -> list[Results]:
+    """Predictions sorted by id where all files of a test have the same ones, as a comparison sorts them."""
+    ids = {frozenset(_ids(results)) for results in group}
+    ordered = []
+    for results in group:
+        keys = [p.id for p in results.predictions] if len(ids) == 1 else _keys(results, by_id)
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        ordered.append(replace(results, predictions=[results.predictions[index] for index in order]))
+    return ordered
 
 
 @functools.lru_cache(maxsize=200_000)
@@ -285,7 +296,7 @@ def _said(reference: str, language: str | None) -> str:
     return normalizer_for_language(language)(reference)
 
 
-def _keys(results: Results, by_id: bool) -> list[tuple[str, str | int]]:
+def _keys(results: Results, by_id: bool) -> list[_Key]:
     said = [_said(p.reference, results.run.language) for p in results.predictions]
     if by_id:
         return [(p.id, text) for p, text in zip(results.predictions, said, strict=True)]
@@ -330,67 +341,3 @@ def _labels(paths: Sequence[str]) -> dict[str, str]:
                 break
         labels[path] = "/".join(ending) if paths.count(path) == 1 and len(ending) else path
     return labels
-
-
-# ---------------------------------------------------------------------- which from which
-
-
-class _Made(NamedTuple):
-    """What a file says about where its system comes from."""
-
-    words: frozenset[str]
-    model: str
-    is_tuned: bool
-    is_base: bool
-
-
-def _made(file: AuditedFile) -> _Made:
-    run, head = file.results.run, file.head
-    name = str(head.get("tag") or run.name) if run.kind == "import" else run.name
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-    adapter = head.get("adapter") or head.get("adapter_path")
-    unrelated = bool(_UNRELATED_WORDS & set(words)) or run.model.get("method") == "scratch"
-    tuned = not unrelated and (
-        bool(adapter)
-        or run.parent is not None
-        or run.model.get("method") is not None
-        or bool(_TUNED_WORDS & set(words))
-    )
-    stem = frozenset(w for w in words if w not in _TUNED_WORDS | _BASE_WORDS and not _EDITION.fullmatch(w))
-    is_base = not tuned and not unrelated
-    return _Made(stem, str(run.model.get("id", "")), tuned, is_base and bool(_BASE_WORDS & set(words)))
-
-
-def _pairs(files: Sequence[AuditedFile], base: str | None) -> Iterator[Pair]:
-    chosen = next((file for file in files if file.path == base), None)
-    if chosen is not None:
-        yield from (Pair(chosen, file) for file in files if file is not chosen)
-        return
-    made = {file.path: _made(file) for file in files}
-    for file in files:
-        if made[file.path].is_tuned and (found := _base_of(file, files, made)) is not None:
-            yield Pair(found, file)
-
-
-def _base_of(file: AuditedFile, files: Sequence[AuditedFile], made: Mapping[str, _Made]) -> AuditedFile | None:
-    """The base of a tuned system: its stated parent, the same model untuned, or the same name without the method."""
-    own = made[file.path]
-    parent = file.results.run.parent
-    candidates = [
-        (
-            2 * (own.words == other.words and other.is_base) + (own.model != "" and own.model == other.model)
-            + (PurePath(candidate.path).parent == PurePath(file.path).parent) / 2,
-            candidate,
-        )
-        for candidate in files
-        if candidate is not file and not (other := made[candidate.path]).is_tuned and _may_be_base(own, other)
-    ]  # fmt: skip
-    named = [candidate for candidate in files if parent and candidate.results.run.name == parent]
-    if parent is not None:
-        return named[0] if named else None
-    return max(candidates, key=lambda item: item[0])[1] if candidates else None
-
-
-def _may_be_base(tuned: _Made, other: _Made) -> bool:
-    same_model = tuned.model != "" and tuned.model == other.model
-    return same_model or (tuned.words == other.words and other.is_base)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Finding, Material
+from asr_headroom.analysis.audit_finding import Finding, listed
+from asr_headroom.analysis.audit_material import AuditedFile, Material, finding
 from asr_headroom.analysis.scoring import SUSPICIOUS_SHARE
 from asr_headroom.results.schema import Prediction
 from asr_headroom.text.detect import has_content
@@ -23,10 +24,8 @@ MIN_CUT = 3
 MIN_CUT_SHARE = 0.01
 MIN_CUT_UNITS = 5
 MIN_CUT_OF_REFERENCE = 0.25
-MIN_STRIPPED_REFERENCES = 10
-"""D.31: as many references must begin with a letter of "assistant" before their absence says anything."""
-_MAX_NAMED = 4
-_EXCERPT = 60
+MIN_STRIPPED = 5
+"""D.31: outputs that begin with what ``lstrip`` leaves of a word, while none begins with a letter that it takes."""
 
 _GUILLEMET_RUN = re.compile(r"[«»](?:\s*[«»])+")
 _TYPOGRAPHIC_SPACE = re.compile("[\u00a0\u202f\u2007\u2009]")
@@ -55,103 +54,104 @@ def find_marks(material: Material) -> Iterator[Finding]:
         if found:
             yield _marks_in_outputs(found, source)
         elif spaced:
-            yield Finding(
-                trap="A.10",
-                title="Typographic spaces in the references",
-                severity="note",
-                files=tuple(file.path for file in test.files),
-                size=spaced,
+            yield finding(
+                "A.10",
+                "Typographic spaces in the references",
+                "note",
+                dict.fromkeys(test.files, float(spaced)),
                 unit="utterances",
                 message=f"{source}. None of these files holds a run of such marks.",
                 command=f"asr-headroom score {shlex.quote(test.files[0].path)}",
-                sizes=(float(spaced),) * len(test.files),
             )
 
 
 def find_broken_outputs(material: Material) -> Iterator[Finding]:
     """D.30: more than a few per cent of the outputs are empty, loop, or are in another language or script."""
-    for test in material.tests:
-        sizes, told = {}, []
-        for file in test.files:
-            kinds = {
-                "empty": [flag.empty for flag in file.flags],
-                "looping": [flag.looped or p.looped for flag, p in zip(file.flags, file.predictions, strict=True)],
-                "in another language or script": [flag.wrong_language or flag.wrong_script for flag in file.flags],
-            }
-            many = {kind: sum(odd) for kind, odd in kinds.items() if _is_suspicious(sum(odd), len(odd))}
-            if many:
-                sizes[file] = sum(any(odd[row] for odd in kinds.values()) for row in range(len(file.flags)))
-                counted = ", ".join(f"{number} {kind}" for kind, number in many.items())
-                told.append(f"{file.label}: {counted} of {len(file.flags)}")
-        if sizes:
-            worst = max(sizes, key=lambda file: sizes[file])
-            yield Finding(
-                trap="D.30",
-                title="Empty, looping or foreign outputs",
-                severity="severe",
-                files=tuple(file.path for file in sizes),
-                size=max(sizes.values()),
-                unit="utterances",
-                message=f"{_joined(told)}. More than a few per cent is a fault of the harness (the prompt, the "
-                "language, the chat template, the audio), or a model that was not made for this language, until shown "
-                "otherwise; the rate does not measure hearing.",
-                command=f"asr-headroom score {shlex.quote(worst.path)} --normalizer {worst.normalizer.id}",
-                sizes=tuple(float(size) for size in sizes.values()),
-                examples=tuple(_excerpt(p) for p in _odd(worst)[:2]),
-            )
+    sizes: dict[AuditedFile, float] = {}
+    told = {}
+    for file in material.files:
+        kinds = _oddities(file)
+        many = [f"{sum(odd)} {kind}" for kind, odd in kinds.items() if _is_suspicious(sum(odd), len(odd))]
+        if many:
+            sizes[file] = sum(map(any, zip(*kinds.values(), strict=True)))
+            told[file] = f"{file.label}, of {len(file.predictions)} outputs: {', '.join(many)}"
+    if not sizes:
+        return
+    ranked = sorted(sizes, key=lambda file: -sizes[file] / len(file.predictions))
+    yield finding(
+        "D.30",
+        "Empty, looping or foreign outputs",
+        "severe",
+        sizes,
+        unit="utterances",
+        message=f"{listed([told[file] for file in ranked], 8)}. More than a few per cent is a fault of the harness "
+        "(the prompt, the chat template, the language, the audio), or a model that was not made for this language, "
+        "until shown otherwise; such a rate does not measure hearing.",
+        command=f"asr-headroom score {shlex.quote(ranked[0].path)} --normalizer {ranked[0].normalizer.id}",
+        examples=_visible(ranked[0]),
+    )
 
 
 def find_leftovers(material: Material) -> Iterator[Finding]:
     """D.31: outputs hold special tokens or parts of the prompt, or lost their first letters to ``lstrip``."""
-    for test in material.tests:
-        found = {file: rows for file in test.files if (rows := _rows(file, _has_leftover))}
-        if found:
-            worst = max(found, key=lambda file: len(found[file]))
-            told = "; ".join(f"{file.label} in {len(rows)} of {test.num_utterances}" for file, rows in found.items())
-            tokens = sorted({match[0].strip() for p in found[worst] if (match := _LEFTOVER.search(p.hypothesis))})
-            yield Finding(
-                trap="D.31",
-                title="Prompt or special tokens left in outputs",
-                severity="severe" if len(found[worst]) > SUSPICIOUS_SHARE * test.num_utterances else "warning",
-                files=tuple(file.path for file in found),
-                size=len(found[worst]),
-                unit="utterances",
-                message=f"Outputs hold what is no speech, such as {', '.join(tokens[:3])}: {told}. Read structured "
-                "outputs with the model's processor.",
-                command=_show(worst, tokens[0]),
-                sizes=tuple(float(len(rows)) for rows in found.values()),
-                examples=tuple(_excerpt(p) for p in found[worst][:2]),
-            )
-        yield from _stripped(test)
+    found = {file: rows for file in material.files if (rows := _rows(file, _has_leftover))}
+    if found:
+        worst = max(found, key=lambda file: len(found[file]))
+        told = [f"{file.label} in {len(rows)} of {len(file.predictions)}" for file, rows in found.items()]
+        tokens = sorted({match[0].strip() for p in found[worst] if (match := _LEFTOVER.search(p.hypothesis))})
+        many = any(_is_suspicious(len(rows), len(file.predictions)) for file, rows in found.items())
+        yield finding(
+            "D.31",
+            "Prompt or special tokens left in outputs",
+            "severe" if many else "warning",
+            {file: float(len(rows)) for file, rows in found.items()},
+            unit="utterances",
+            message=f"Outputs hold what is no speech, such as {', '.join(tokens[:3])}: {listed(told)}. Read structured "
+            "outputs with the model's processor.",
+            command=_show(worst, tokens[0]),
+            examples=found[worst],
+        )
+    stripped = {file: rows for file in material.files if len(rows := _rows_stripped(file)) >= MIN_STRIPPED}
+    if stripped:
+        worst = max(stripped, key=lambda file: len(stripped[file]))
+        yield finding(
+            "D.31",
+            "First letters stripped from outputs",
+            "severe",
+            {file: float(len(rows)) for file, rows in stripped.items()},
+            unit="utterances",
+            message=f"No output of {listed([file.label for file in stripped])} begins with one of the letters of "
+            f"'assistant', and {len(stripped[worst])} outputs of {worst.label} begin with the rest of a first word "
+            'that does. str.lstrip("assistant\\n") strips characters, not a prefix.',
+            command=f"asr-headroom analyze {shlex.quote(worst.path)}",
+            examples=stripped[worst],
+        )
 
 
 def find_cut_outputs(material: Material) -> Iterator[Finding]:
     """D.32: outputs that follow their reference and end before it does."""
-    for test in material.tests:
-        found = {}
-        for file in test.files:
-            rows = _rows(file, lambda p, file=file: p.truncated or _ends_early(p, file))  # type: ignore[misc]
-            if len(rows) >= max(MIN_CUT, MIN_CUT_SHARE * test.num_utterances):
-                found[file] = rows
-        if not found:
-            continue
-        worst = max(found, key=lambda file: len(found[file]))
-        told = [f"{len(rows)} of {test.num_utterances} outputs of {file.label}" for file, rows in found.items()]
-        flagged = sum(p.truncated for p in found[worst])
-        known = f" ({flagged} were stopped by the token limit)" if flagged else ""
-        yield Finding(
-            trap="D.32",
-            title="Outputs cut before the end",
-            severity="warning",
-            files=tuple(file.path for file in found),
-            size=len(found[worst]),
-            unit="utterances",
-            message=f"{_joined(told)} follow the reference and then end early{known}{_long_ones(found[worst], worst)}. "
-            "Long audio may have been cut without a word, or the token limit is too low.",
-            command=f"asr-headroom analyze {shlex.quote(worst.path)}",
-            sizes=tuple(float(len(rows)) for rows in found.values()),
-            examples=tuple(_excerpt(p) for p in found[worst][:2]),
-        )
+    found = {}
+    for file in material.files:
+        rows = [p for p in file.predictions if p.truncated or _ends_early(p, file)]
+        if len(rows) >= max(MIN_CUT, MIN_CUT_SHARE * len(file.predictions)):
+            found[file] = rows
+    if not found:
+        return
+    worst = max(found, key=lambda file: len(found[file]))
+    told = [f"{len(rows)} of {len(file.predictions)} outputs of {file.label}" for file, rows in found.items()]
+    flagged = sum(p.truncated for p in found[worst])
+    known = f" ({flagged} of {worst.label} were stopped by the token limit)" if flagged else ""
+    yield finding(
+        "D.32",
+        "Outputs cut before the end",
+        "warning",
+        {file: float(len(rows)) for file, rows in found.items()},
+        unit="utterances",
+        message=f"{listed(told)} follow the reference and end early{known}{_long_ones(found[worst], worst)}. "
+        "Long audio may have been cut without a word, or the token limit is too low.",
+        command=f"asr-headroom analyze {shlex.quote(worst.path)}",
+        examples=found[worst],
+    )
 
 
 # ---------------------------------------------------------------------- A.10
@@ -168,28 +168,22 @@ def _runs(file: AuditedFile) -> list[int]:
 
 def _marks_in_outputs(found: dict[AuditedFile, list[int]], source: str) -> Finding:
     sizes = {}
-    for file, rows in found.items():
-        errors, lengths = file.events()
-        sizes[file] = 100 * float(errors[rows].sum() / max(1, lengths.sum()))
-    worst = max(sizes, key=lambda file: sizes[file])
     told = []
     for file, rows in found.items():
+        errors, lengths = file.events()
+        sizes[file] = float(errors[rows].sum() / max(1, lengths.sum()))
         nothing = sum(not has_content(file.predictions[row].hypothesis) for row in rows)
-        told.append(
-            f"{file.label} in {len(rows)}{f', of which {nothing} normalise to nothing at all' if nothing else ''}"
-        )
-    return Finding(
-        trap="A.10",
-        title="Runs of quotation marks in outputs",
-        severity="warning",
-        files=tuple(file.path for file in found),
-        size=sizes[worst],
-        unit="points",
-        message=f"Outputs run into « » marks: {_joined(told)}. {source}. Clean the targets; such an output counts as "
-        "deletions, not as a hallucination.",
+        told.append(f"{file.label} in {len(rows)}{f' (nothing but marks in {nothing})' if nothing else ''}")
+    worst = max(sizes, key=lambda file: sizes[file])
+    return finding(
+        "A.10",
+        "Runs of quotation marks in outputs",
+        "warning",
+        sizes,
+        message=f"Outputs run into « » marks: {listed(told)}. {source}. An output of marks alone is normalised to "
+        "nothing: it counts as deletions, though it looks like a hallucination. Clean the targets.",
         command=_show(worst, "«"),
-        sizes=tuple(sizes.values()),
-        examples=tuple(_excerpt(worst.predictions[row]) for row in found[worst][:2]),
+        examples=sorted((worst.predictions[row] for row in found[worst]), key=lambda p: has_content(p.hypothesis)),
     )
 
 
@@ -200,8 +194,16 @@ def _is_suspicious(number: int, total: int) -> bool:
     return number >= MIN_BROKEN and number > SUSPICIOUS_SHARE * total
 
 
-def _odd(file: AuditedFile) -> list[Prediction]:
-    """Outputs that can be looked at: an empty one shows nothing."""
+def _oddities(file: AuditedFile) -> dict[str, list[bool]]:
+    return {
+        "empty": [flag.empty for flag in file.flags],
+        "looping": [flag.looped or p.looped for flag, p in zip(file.flags, file.predictions, strict=True)],
+        "in another language or script": [flag.wrong_language or flag.wrong_script for flag in file.flags],
+    }
+
+
+def _visible(file: AuditedFile) -> list[Prediction]:
+    """Odd outputs that can be looked at: an empty one shows nothing."""
     flagged = zip(file.flags, file.predictions, strict=True)
     return [p for flag, p in flagged if flag.looped or flag.wrong_language or flag.wrong_script]
 
@@ -211,29 +213,7 @@ def _has_leftover(prediction: Prediction) -> bool:
     return found is not None and found[0].strip() not in prediction.reference
 
 
-def _stripped(test: AuditedTest) -> Iterator[Finding]:
-    found = {file: rows for file in test.files if (rows := _rows_stripped(file))}
-    if found:
-        worst = max(found, key=lambda file: len(found[file]))
-        yield Finding(
-            trap="D.31",
-            title="First letters stripped from outputs",
-            severity="severe",
-            files=tuple(file.path for file in found),
-            size=len(found[worst]),
-            unit="utterances",
-            message=f"No output of {', '.join(file.label for file in found)} begins with one of the letters of "
-            f"'assistant', though {_number_beginning(worst)} references do, and {len(found[worst])} begin with the "
-            'rest of the first word. str.lstrip("assistant\\n") strips characters, not a prefix.',
-            command=f"asr-headroom analyze {shlex.quote(worst.path)}",
-            sizes=tuple(float(len(rows)) for rows in found.values()),
-            examples=tuple(_excerpt(prediction) for prediction in found[worst][:2]),
-        )
-
-
 def _rows_stripped(file: AuditedFile) -> list[Prediction]:
-    if _number_beginning(file) < MIN_STRIPPED_REFERENCES:
-        return []
     if any(p.hypothesis[:1] in _STRIPPED for p in file.predictions if p.hypothesis):
         return []
     letters = "".join(_STRIPPED)
@@ -245,10 +225,6 @@ def _rows_stripped(file: AuditedFile) -> list[Prediction]:
         and (rest := p.reference.split(" ", 1)[0].lower().lstrip(letters))
         and p.hypothesis.split(" ", 1)[0] == rest
     ]
-
-
-def _number_beginning(file: AuditedFile) -> int:
-    return sum(p.reference[:1].lower() in _STRIPPED for p in file.predictions if p.reference)
 
 
 # ---------------------------------------------------------------------- D.32
@@ -283,19 +259,6 @@ def _long_ones(cut: Sequence[Prediction], file: AuditedFile) -> str:
 
 def _rows(file: AuditedFile, is_so: Callable[[Prediction], bool]) -> list[Prediction]:
     return [prediction for prediction in file.predictions if is_so(prediction)]
-
-
-def _excerpt(prediction: Prediction) -> str:
-    heard, said = (
-        text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
-        for text in (prediction.hypothesis, prediction.reference)
-    )
-    return f"{heard!r} for {said!r}"
-
-
-def _joined(told: Sequence[str]) -> str:
-    more = f"; and {len(told) - _MAX_NAMED} more" if len(told) > _MAX_NAMED else ""
-    return "; ".join(told[:_MAX_NAMED]) + more
 
 
 def _show(file: AuditedFile, text: str) -> str:

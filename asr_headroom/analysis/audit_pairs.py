@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Finding, Material, Pair
+from asr_headroom.analysis.audit_finding import Finding, listed, signed
+from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Material, Pair, finding
+from asr_headroom.analysis.scoring import clusters_of
 from asr_headroom.metrics.multiplicity import holm_adjusted
 from asr_headroom.metrics.significance import MIN_CLUSTERS_TO_JUDGE, Comparison, compare_rates
 from asr_headroom.text.units import rate_name
@@ -19,7 +21,7 @@ MIN_CLOCK_RATIO = 1.5
 """D.29: how many times longer one run of a model must have taken than another."""
 MIN_ERRORS_ALIKE = 10
 """B.16: as many errors must two systems share before equal outputs are no coincidence."""
-_MAX_NAMED = 6
+_MAX_LISTED = 6
 
 
 class _Claim(NamedTuple):
@@ -45,30 +47,24 @@ def find_small_claims(material: Material) -> Iterator[Finding]:
         if not open_ones:
             continue
         told = [
-            f"{claim.pair.tuned.label} against {claim.pair.base.label} {_signed(claim.comparison.difference)} points "
+            f"{claim.pair.tuned.label} against {claim.pair.base.label} {signed(claim.comparison.difference)} points "
             f"({_p(claim.comparison.p_value)}{_after_holm(claim, len(claims))}; this test would show "
             f"{100 * claim.comparison.minimal_detectable_effect:.2f})"
             for claim in open_ones
         ]
-        first = open_ones[0]
-        metric = rate_name(first.pair.base.normalizer.unit)
-        clusters = f"{first.comparison.num_clusters} clusters by {first.comparison.cluster_by}"
-        yield Finding(
-            trap="A.5",
-            title="Differences that the test cannot show",
-            severity="warning",
-            files=tuple(dict.fromkeys(file.path for claim in open_ones for file in claim.pair)),
-            size=100 * max(abs(claim.comparison.difference) for claim in open_ones),
-            unit="points",
-            message=f"Of {len(claims)} fine-tuned system{'s' if len(claims) > 1 else ''} on {test.name} ({clusters}) "
-            f"{len(open_ones)} cannot be told from the base by {metric}: {_joined(told)}. "
-            "Such a difference is neither a gain nor a loss.",
-            command=f"asr-headroom compare {shlex.quote(first.pair.base.path)} {shlex.quote(first.pair.tuned.path)} "
-            f"--normalizer {first.pair.base.normalizer.id} --cluster {first.comparison.cluster_by}",
-            sizes=tuple(
-                100 * max(abs(claim.comparison.difference) for claim in open_ones if path in _paths(claim.pair))
-                for path in dict.fromkeys(file.path for claim in open_ones for file in claim.pair)
-            ),
+        first = open_ones[0].pair
+        profile = first.base.normalizer
+        clusters = open_ones[0].comparison
+        yield finding(
+            "A.5",
+            "Differences that the test cannot show",
+            "warning",
+            {f: max(_size(c) for c in open_ones if f in c.pair) for c in open_ones for f in c.pair},
+            message=f"Of {len(claims)} fine-tuned system{'s' if len(claims) > 1 else ''} on {test.name} "
+            f"({clusters.num_clusters} clusters by {clusters.cluster_by}) {len(open_ones)} cannot be told from the "
+            f"base by {rate_name(profile.unit)}: {listed(told, _MAX_LISTED)}. Each may be a gain, a loss or nothing.",
+            command=f"asr-headroom compare {shlex.join(_paths(first))} --normalizer {profile.id} "
+            f"--cluster {clusters.cluster_by}",
         )
 
 
@@ -77,17 +73,15 @@ def find_unapplied(material: Material) -> Iterator[Finding]:
     for pair in material.pairs:
         if not _are_alike(pair.base, pair.tuned) or _number_of_errors(pair.base) < MIN_ERRORS_ALIKE:
             continue
-        yield Finding(
-            trap="B.16",
-            title="Fine-tuned outputs are the base's",
-            severity="severe",
-            files=_paths(pair),
-            size=len(pair.tuned.predictions),
+        yield finding(
+            "B.16",
+            "Fine-tuned outputs are the base's",
+            "severe",
+            dict.fromkeys(pair, float(len(pair.tuned.predictions))),
             unit="utterances",
             message=f"All {len(pair.tuned.predictions)} outputs of {pair.tuned.label} are those of {pair.base.label}, "
             "errors included. The update was not applied when it was tested, or one file is a copy of the other.",
-            command=f"asr-headroom compare {shlex.quote(pair.base.path)} {shlex.quote(pair.tuned.path)}",
-            sizes=(float(len(pair.tuned.predictions)),) * 2,
+            command=f"asr-headroom compare {shlex.join(_paths(pair))}",
         )
 
 
@@ -99,7 +93,8 @@ def find_reruns(material: Material) -> Iterator[Finding]:
             if one.normalizer != other.normalizer:
                 continue
             differing = sum(
-                p.hypothesis != q.hypothesis for p, q in zip(one.predictions, other.predictions, strict=True)
+                p.hypothesis.strip() != q.hypothesis.strip()
+                for p, q in zip(one.predictions, other.predictions, strict=True)
             )
             if differing:
                 trap = "D.28" if _decoding(one) != _decoding(other) else "A.7"
@@ -110,27 +105,30 @@ def find_reruns(material: Material) -> Iterator[Finding]:
 
 def find_clocks(material: Material) -> Iterator[Finding]:
     """D.29: seconds stated for one model on one test that do not agree."""
+    told: list[str] = []
+    sizes: dict[AuditedFile, float] = {}
     for test in material.tests:
-        told: list[str] = []
-        sizes: dict[AuditedFile, float] = {}
         for one, other in _same_models(test):
-            seconds = [_seconds(file) for file in (one, other)]
-            if seconds[0] and seconds[1] and (ratio := max(seconds) / min(seconds)) >= MIN_CLOCK_RATIO:  # type: ignore[type-var,operator]
-                told.append(f"{one.label} {seconds[0]:.0f} s, {other.label} {seconds[1]:.0f} s")
-                sizes |= {file: max(ratio, sizes.get(file, 0.0)) for file in (one, other)}
-        if told:
-            yield Finding(
-                trap="D.29",
-                title="Wall times that cannot be compared",
-                severity="note",
-                files=tuple(file.path for file in sizes),
-                size=max(sizes.values()),
-                unit="times",
-                message=f"One model took different times on one test: {_joined(told)}. Batch size, warm-up or the "
-                "machine differed, so these seconds do not belong in one column.",
-                command=f"grep -o -e {shlex.quote(_CLOCK_PATTERN)} {shlex.join(file.path for file in sizes)}",
-                sizes=tuple(sizes.values()),
-            )
+            first, second = _seconds(one), _seconds(other)
+            if first is None or second is None:
+                continue
+            ratio = max(first, second) / min(first, second)
+            if ratio < MIN_CLOCK_RATIO:
+                continue
+            told.append(f"{one.label} {first:.0f} s, {other.label} {second:.0f} s")
+            sizes |= {file: max(ratio, sizes.get(file, 0.0)) for file in (one, other)}
+    if told:
+        yield finding(
+            "D.29",
+            "Wall times that cannot be compared",
+            "note",
+            sizes,
+            unit="times",
+            message=f"One model took different times on one test: {listed(told)}. Batch size, warm-up or the machine "
+            "differed, so these seconds do not belong in one column.",
+            command=f"grep -o -E '\"({'|'.join(_CLOCK_KEYS)}|transcribe)\": [0-9.]+' "
+            f"{shlex.join(_file_with_head(file) for file in sizes)}",
+        )
 
 
 # ---------------------------------------------------------------------- A.5
@@ -144,9 +142,14 @@ def _claims(test: AuditedTest) -> list[_Claim]:
         profile = pair.base.normalizer
         (base, lengths), (tuned, _) = (file.events(profile) for file in pair)
         if lengths.sum():
-            compared.append((pair, compare_rates(base, tuned, lengths, test.clustering)))
+            clustering = clusters_of([file.results for file in pair], profile, "auto")
+            compared.append((pair, compare_rates(base, tuned, lengths, clustering)))
     adjusted = holm_adjusted([comparison.p_value for _, comparison in compared])
     return [_Claim(pair, comparison, p) for (pair, comparison), p in zip(compared, adjusted, strict=True)]
+
+
+def _size(claim: _Claim) -> float:
+    return abs(claim.comparison.difference)
 
 
 def _after_holm(claim: _Claim, number: int) -> str:
@@ -185,36 +188,37 @@ def _decoding(file: AuditedFile) -> object:
 def _rerun(trap: str, runs: Sequence[tuple[AuditedFile, AuditedFile, float, int]], test: AuditedTest) -> Finding:
     runs = sorted(runs, key=lambda run: -abs(run[2]))
     told = [
-        f"{other.label} against {one.label} {_signed(difference)} points, {differing} of {test.num_utterances} outputs "
+        f"{other.label} against {one.label} {signed(difference)} points, {differing} of {test.num_utterances} outputs "
         "differ"
         for one, other, difference, differing in runs
     ]
     sizes: dict[AuditedFile, float] = {}
     for one, other, difference, _ in runs:
-        sizes |= {file: max(100 * abs(difference), sizes.get(file, 0.0)) for file in (one, other)}
+        sizes |= {file: max(abs(difference), sizes.get(file, 0.0)) for file in (one, other)}
     because = (
         "They were decoded differently, as the files say; give the options with the rate."
         if trap == "D.28"
-        else "The files state nothing that differs: batch composition, precision, the backend or chance did it, and no "
-        "smaller difference between two models means anything."
+        else "The files state no option that differs: batch composition, precision, the backend or chance did it, so a "
+        "difference of that size between two models needs no better model."
     )
     first = runs[0]
-    return Finding(
-        trap=trap,
-        title="One model, other options, another rate" if trap == "D.28" else "One model, two results",
-        severity="warning",
-        files=tuple(file.path for file in sizes),
-        size=max(sizes.values()),
-        unit="points",
-        message=f"The same model on the same utterances: {_joined(told)}. {because}",
-        command=f"asr-headroom compare {shlex.quote(first[0].path)} {shlex.quote(first[1].path)} "
+    return finding(
+        trap,
+        "One model, other options, another rate" if trap == "D.28" else "One model, two results",
+        "warning",
+        sizes,
+        message=f"The same model on the same utterances: {listed(told)}. {because}",
+        command=f"asr-headroom compare {shlex.join([first[0].path, first[1].path])} "
         f"--normalizer {first[0].normalizer.id}",
-        sizes=tuple(sizes.values()),
     )
 
 
 _CLOCK_KEYS = ("wall_seconds", "wall_time", "seconds", "runtime", "elapsed")
-_CLOCK_PATTERN = '"wall_[a-z]*": [0-9.]*'
+
+
+def _file_with_head(file: AuditedFile) -> str:
+    path = file.results.path
+    return f"{file.path}/run.json" if path is not None and path.is_dir() else file.path
 
 
 def _seconds(file: AuditedFile) -> float | None:
@@ -241,14 +245,5 @@ def _paths(pair: Pair) -> tuple[str, str]:
     return pair.base.path, pair.tuned.path
 
 
-def _signed(difference: float) -> str:
-    return f"{100 * difference:+.2f}".replace("-", "−")
-
-
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
-
-
-def _joined(told: Sequence[str]) -> str:
-    more = f"; and {len(told) - _MAX_NAMED} more" if len(told) > _MAX_NAMED else ""
-    return "; ".join(told[:_MAX_NAMED]) + more

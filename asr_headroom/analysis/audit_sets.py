@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Finding, Material
-from asr_headroom.metrics.clustering import label_clusters
+from asr_headroom.analysis.audit_finding import Finding, listed
+from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Material, finding
+from asr_headroom.metrics.clustering import MIN_CLUSTERS, label_clusters
 from asr_headroom.metrics.resampling import cluster_sums, residual_variance
 from asr_headroom.text.units import primary_subtag, unit_name
 
@@ -23,7 +24,6 @@ MIN_WIDTH_RATIO = 1.4
 NUM_WORST = 100
 """A.11 looks at as many of the worst utterances as the study did, in tests at least twice as large."""
 MAX_DISTINCT_SHARE = 0.95
-_MAX_NAMED = 4
 
 
 def find_duplicates(material: Material) -> Iterator[Finding]:
@@ -35,45 +35,41 @@ def find_duplicates(material: Material) -> Iterator[Finding]:
         widths = {file: _widening(file, test) for file in test.files}
         known = [ratio for ratio in widths.values() if ratio is not None]
         wider = f" Intervals are {_times(known)} as wide when sentences are kept together." if known else ""
-        yield Finding(
-            trap="A.3",
-            title="Duplicate sentences",
-            severity="warning",
-            files=tuple(file.path for file in test.files),
-            size=number - distinct,
+        yield finding(
+            "A.3",
+            "Duplicate sentences",
+            "warning",
+            dict.fromkeys(test.files, float(number - distinct)),
             unit="utterances",
-            message=f"The {test.name} hold {distinct} distinct sentences: {number - distinct} repeat another one, and "
-            f"who errs in one reading errs in the next.{wider} Resample by sentence, or by speaker.",
+            message=f"The {test.name} hold {distinct} distinct sentences; {number - distinct} repeat another one, and "
+            f"readings of one sentence tend to err together.{wider} Resample by sentence, or by speaker.",
             command=f"asr-headroom score {shlex.quote(test.files[0].path)}",
-            sizes=(float(number - distinct),) * len(test.files),
         )
 
 
 def find_dependence(material: Material) -> Iterator[Finding]:
     """A.4: an interval that takes words as independent is too narrow."""
-    for test in material.tests:
-        found = {file: ratio for file in test.files if (ratio := _width_ratio(file, test)) >= MIN_WIDTH_RATIO}
-        if not found:
-            continue
-        # The typical file, not the one whose loops stretch its interval most.
-        shown = sorted(found, key=lambda file: found[file])[len(found) // 2]
-        narrow, wide = _half_widths(shown, test)
-        lowest, highest = min(found.values()), max(found.values())
-        yield Finding(
-            trap="A.4",
-            title="An interval over words would be too narrow",
-            severity="warning",
-            files=tuple(file.path for file in found),
-            size=100 * max(_missing_width(file, test) for file in found),
-            unit="points",
-            message=f"{unit_name(shown.normalizer.unit).capitalize()} of one sentence err together. The interval of "
-            f"{shown.label} is {100 * shown.rate:.2f} % ± {100 * wide:.2f} points over whole sentences; Wilson's, "
-            f"which counts {unit_name(shown.normalizer.unit)} as independent, would be ± {100 * narrow:.2f}. "
-            f"Over these files it is too narrow by a factor of {lowest:.1f}"
-            f"{f' to {highest:.1f}' if f'{lowest:.1f}' != f'{highest:.1f}' else ''}.",
-            command=f"asr-headroom score {shlex.quote(shown.path)} --normalizer {shown.normalizer.id}",
-            sizes=tuple(100 * _missing_width(file, test) for file in found),
-        )
+    tests = {file: test for test in material.tests for file in test.files}
+    ratios = {file: ratio for file, test in tests.items() if (ratio := _width_ratio(file, test)) >= MIN_WIDTH_RATIO}
+    if not ratios:
+        return
+    # The typical file, not the one whose loops stretch its interval most.
+    shown = sorted(ratios, key=lambda file: ratios[file])[len(ratios) // 2]
+    narrow, wide = _half_widths(shown, tests[shown])
+    low, high = f"{min(ratios.values()):.1f}", f"{max(ratios.values()):.1f}"
+    units = unit_name(shown.normalizer.unit)
+    widths = {file: _half_widths(file, tests[file]) for file in ratios}
+    yield finding(
+        "A.4",
+        "An interval over words or characters would be too narrow",
+        "warning",
+        {file: wide - narrow for file, (narrow, wide) in widths.items()},
+        message=f"{units.capitalize()} of one sentence err together. {shown.label} has {100 * shown.rate:.2f} % ± "
+        f"{100 * wide:.2f} points over whole sentences; Wilson's interval, which takes {units} as independent, would "
+        f"be ± {100 * narrow:.2f}. In {len(ratios)} of {len(tests)} files it is too narrow, "
+        f"{low}{f' to {high}' if high != low else ''} times.",
+        command=f"asr-headroom score {shlex.quote(shown.path)} --normalizer {shown.normalizer.id}",
+    )
 
 
 def find_duplicates_among_worst(material: Material) -> Iterator[Finding]:
@@ -87,17 +83,15 @@ def find_duplicates_among_worst(material: Material) -> Iterator[Finding]:
             continue
         low, high = min(found.values()), max(found.values())
         worst = min(found, key=lambda file: found[file])
-        yield Finding(
-            trap="A.11",
-            title="Duplicates among the worst utterances",
-            severity="note",
-            files=tuple(file.path for file in found),
-            size=NUM_WORST - low,
+        yield finding(
+            "A.11",
+            "Duplicates among the worst utterances",
+            "note",
+            {file: float(NUM_WORST - number) for file, number in found.items()},
             unit="utterances",
             message=f"The {NUM_WORST} worst utterances are only {low}{f' to {high}' if high > low else ''} distinct "
             "sentences. Count kinds of errors by sentence, or one sentence that is read four times counts four times.",
             command=f"asr-headroom analyze {shlex.quote(worst.path)}",
-            sizes=tuple(float(NUM_WORST - number) for number in found.values()),
         )
 
 
@@ -126,16 +120,14 @@ def _half_widths(file: AuditedFile, test: AuditedTest) -> tuple[float, float]:
 
 
 def _width_ratio(file: AuditedFile, test: AuditedTest) -> float:
-    # Above one error per word there is no share of words, and no such interval.
-    if not 0 < file.rate < 1:
+    errors, _ = file.events()
+    # Above one error per word there is no share of words, and no such interval. A few wrong sentences, an empty output
+    # or two, say nothing of how words err.
+    wrong = {sentence for sentence, number in zip(test.sentences, errors, strict=True) if number}
+    if file.rate >= 1 or len(wrong) < MIN_CLUSTERS:
         return 0.0
     narrow, wide = _half_widths(file, test)
     return wide / narrow
-
-
-def _missing_width(file: AuditedFile, test: AuditedTest) -> float:
-    narrow, wide = _half_widths(file, test)
-    return wide - narrow
 
 
 def _widening(file: AuditedFile, test: AuditedTest) -> float | None:
@@ -184,24 +176,19 @@ def _unequal(material: Material, test: AuditedTest, other: AuditedTest) -> Findi
             f"{groups[0]} ({len(keys[0])} utterances) and {groups[1]} ({len(keys[1])} utterances) share no utterance. "
             "Their rates do not belong in one column: no difference between them can be told from the tests' own."
         )
-    files = tuple(file.path for one in (test, other) for file in one.files)
-    return Finding(
-        trap="A.8",
-        title="Unequal utterance sets" if shared else "Different tests of one language",
-        severity="severe" if shared else "note",
-        files=files,
-        size=sum(only),
+    return finding(
+        "A.8",
+        "Unequal utterance sets" if shared else "Different tests of one language",
+        "severe" if shared else "note",
+        {file: float(only[index]) for index, one in enumerate((test, other)) for file in one.files},
         unit="utterances",
         message=message,
         command=command,
-        sizes=tuple(float(only[i]) for i, one in enumerate((test, other)) for _ in one.files),
     )
 
 
 def _names(test: AuditedTest) -> str:
-    labels = [file.label for file in test.files]
-    more = f" and {len(labels) - _MAX_NAMED} more" if len(labels) > _MAX_NAMED else ""
-    return ", ".join(labels[:_MAX_NAMED]) + more
+    return listed([file.label for file in test.files], 3).replace(";", ",")
 
 
 def _cut_files(material: Material) -> Iterator[Finding]:
@@ -211,18 +198,15 @@ def _cut_files(material: Material) -> Iterator[Finding]:
         if isinstance(stated, int) and not isinstance(stated, bool) and stated != len(file.predictions):
             missing[file] = stated
     if missing:
-        told = "; ".join(
+        told = [
             f"{file.label} states n = {stated} and holds {len(file.predictions)}" for file, stated in missing.items()
-        )
-        sizes = tuple(float(abs(stated - len(file.predictions))) for file, stated in missing.items())
-        yield Finding(
-            trap="A.8",
-            title="Fewer or more rows than stated",
-            severity="severe",
-            files=tuple(file.path for file in missing),
-            size=max(sizes),
+        ]
+        yield finding(
+            "A.8",
+            "Fewer or more rows than stated",
+            "severe",
+            {file: float(abs(stated - len(file.predictions))) for file, stated in missing.items()},
             unit="utterances",
-            message=f"{told}. What was left out, or came twice, is not known.",
+            message=f"{listed(told)}. What was left out, or came twice, is not known.",
             command=f"asr-headroom score {shlex.quote(next(iter(missing)).path)}",
-            sizes=sizes,
         )

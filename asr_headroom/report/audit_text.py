@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from asr_headroom.analysis.audit import Audit
-from asr_headroom.analysis.audit_material import Finding
+from asr_headroom.analysis.audit_finding import Finding
 
 __all__ = ["audit_json", "audit_lines", "size_text"]
 
@@ -49,6 +49,7 @@ def audit_json(found: Audit) -> list[dict[str, Any]]:
             "files": list(finding.files),
             "size": finding.size,
             "unit": finding.unit,
+            "total": finding.total,
             "sizes": dict(zip(finding.files, finding.sizes, strict=True)),
             "message": finding.message,
             "examples": list(finding.examples),
