@@ -98,3 +98,58 @@ def test_different_decoding_and_window_are_visible(tmp_path, base, capsys):
     assert len(warnings) == 2
     assert "decoded differently" in warnings[0]
     assert "windows of different length (none stated and window fitted)" in warnings[1]
+
+
+def test_files_of_anybody(tmp_path, capsys):
+    paths = []
+    for folder, every in (("base", 2), ("tuned", 10)):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "predictions.csv"
+        rows = [f'"{s}","{s.rsplit(" ", 1)[0] if i % every == 0 else s}"' for i, s in enumerate(SENTENCES)]
+        path.write_text("\n".join(["ref,hyp", *rows]), encoding="utf-8")
+        paths.append(path)
+    run(*paths)
+    out = capsys.readouterr().out
+    assert out.startswith("better: WER 8.33 % → 1.67 %")
+    assert "'tuned/predictions' against 'base/predictions'" in out
+    assert "30 utterances in 30 clusters (by utterance), paired by reference text" in out
+    run(*paths, "--json")
+    plain = json.loads(capsys.readouterr().out)
+    assert (plain["paired_by"], plain["left_out"], plain["warnings"]) == ("reference text", 0, [])
+
+
+def test_swapping_two_files_negates(tmp_path, capsys):
+    paths = []
+    for name, every in (("a", 2), ("b", 3)):
+        rows = [{"ref": s, "hyp": s.rsplit(" ", 1)[0] if i % every == 0 else s} for i, s in enumerate(SENTENCES)]
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(rows), encoding="utf-8")
+    found = []
+    for order in (paths, paths[::-1]):
+        run(*order, "--json")
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["difference"] == -found[1]["difference"]
+    assert found[0]["ci_low"] == pytest.approx(-found[1]["ci_high"])
+
+
+def test_keywords_are_compared(tmp_path, base, system, capsys):
+    keywords = tmp_path / "keywords.txt"
+    keywords.write_text("mots\n", encoding="utf-8")
+    run(base, system, "--keywords", keywords, "--json")
+    found = json.loads(capsys.readouterr().out)["keywords"]
+    assert (found["base"]["recall"], found["system"]["recall"]) == (0.5, 0.9)
+    assert found["missed"]["difference"] == pytest.approx(-0.4)
+    assert found["missed"]["ci_high"] < 0
+    # Fifteen and three keywords missed, each counting 5; thirty sentences of 5 words and a keyword.
+    rates = found["weighted_error_rate"]
+    assert (rates["base"], rates["system"]) == (pytest.approx(75 / 300), pytest.approx(15 / 300))
+    run(base, system, "--keywords", keywords)
+    assert "keywords    recall 50.00 % → 90.00 % of 30, missed −40.00 points" in capsys.readouterr().out
+
+
+def test_a_placeholder_for_empty_texts(tmp_path, capsys):
+    base = directory_of(tmp_path, "base", 2)
+    run(base, base, "--empty-as", "<empty>", "--json")
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["normalizer"]["id"] == "fr+empty-as-<empty>"
+    assert plain["difference"] == 0
