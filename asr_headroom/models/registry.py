@@ -1,26 +1,51 @@
 """Family name to loader, imported only when asked for; :func:`load_model` finds the family from the checkpoint.
 
-Other packages add families by the entry point group ``asr_headroom.families``.
+Other packages add families by the entry point group ``asr_headroom.families`` (name to ``module:load``), and the
+``model_type`` of their configs by ``asr_headroom.model_types`` (model type to family name).
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from typing import Any
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from asr_headroom.errors import MissingDependencyError, ModelError, did_you_mean
 from asr_headroom.models.protocols import Recognizer
 
 __all__ = ["family_names", "load_model"]
 
-_FAMILIES = {"whisper": "asr_headroom.models.whisper:load"}
-_FAMILY_OF_MODEL_TYPE = {"whisper": "whisper"}
+
+class _Family(NamedTuple):
+    """Where a family is and what it reads.
+
+    Attributes:
+        load: ``module:function``; the function takes a hub id or folder, and ``dtype``, ``device``, ``random_init`` and
+            ``seed`` by name, beside options of its own.
+        model_types: of the configs that it reads.
+        extra: of this package that installs what it needs.
+    """
+
+    load: str
+    model_types: tuple[str, ...]
+    extra: str = "train"
+
+
+# The first family that names a model type is the one a checkpoint of that type is loaded as.
+_FAMILIES = {
+    "qwen3-asr": _Family("asr_headroom.models.qwen3_asr:load", ("qwen3_asr",)),
+    "whisper": _Family("asr_headroom.models.whisper:load", ("whisper",)),
+}
+
+_ONLY_WITH_WINDOWS = "window"
+"""An option of families that pad to a window; the others hear any length as it is, so it is not passed to them."""
 
 
 def family_names() -> list[str]:
     """All families that can be loaded, sorted."""
-    return sorted(_loaders())
+    return sorted(_families())
 
 
 def load_model(model_id: str, *, family: str | None = None, **options: Any) -> Recognizer:
@@ -28,44 +53,98 @@ def load_model(model_id: str, *, family: str | None = None, **options: Any) -> R
 
     Args:
         model_id: hub id, folder, or folder of a PEFT adapter.
-        family: overrides what the checkpoint's config says.
+        family: overrides what the checkpoint's config says, where both read its type.
         options: passed to the family's loader (for example ``window``, ``dtype``).
 
     Raises:
-        ModelError: unknown family, or the checkpoint cannot be loaded.
+        ModelError: unknown family or option, or the checkpoint cannot be loaded or is of another family.
+        MissingDependencyError: a package that the family needs is not installed.
     """
-    loaders = _loaders()
-    family = family or _detect_family(model_id)
-    if family not in loaders:
+    families = _families()
+    if family is not None and family not in families:
         raise ModelError(
-            f"unknown model family '{family}'{did_you_mean(family, loaders)} (there are: {', '.join(sorted(loaders))})"
+            f"unknown model family '{family}'{did_you_mean(family, families)} (`asr-headroom models list` shows all: "
+            f"{', '.join(sorted(families))})"
         )
-    module_name, _, function = loaders[family].partition(":")
+    name = _family_of(model_id, family, families)
+    module_name, _, function = families[name].load.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        load = getattr(importlib.import_module(module_name), function)
+        return load(model_id, **_accepted(load, name, options))
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(error.name or module_name, "train") from error
-    return getattr(module, function)(model_id, **options)
+        if (error.name or "").startswith("asr_headroom"):
+            raise
+        raise MissingDependencyError(error.name or module_name, families[name].extra) from error
 
 
-def _loaders() -> dict[str, str]:
+def _families() -> dict[str, _Family]:
+    types: dict[str, tuple[str, ...]] = {}
+    for entry in importlib.metadata.entry_points(group="asr_headroom.model_types"):
+        types[entry.value] = (*types.get(entry.value, ()), entry.name)
     external = importlib.metadata.entry_points(group="asr_headroom.families")
-    return _FAMILIES | {entry.name: entry.value for entry in external}
+    return _FAMILIES | {entry.name: _Family(entry.value, types.get(entry.name, ())) for entry in external}
 
 
-def _detect_family(model_id: str) -> str:
+def _family_of(model_id: str, told: str | None, families: Mapping[str, _Family]) -> str:
+    """The family that reads this checkpoint: the one told, if it can, or the first that can.
+
+    Raises:
+        ModelError: no such family, or the one told reads other types.
+    """
+    if told is not None and not families[told].model_types:
+        return told  # another package's, which says nothing of the types it reads
+    config = _read_config(model_id)
+    _refuse_original_qwen(model_id, config)
+    model_type = config.get("model_type")
+    readers = [name for name, family in families.items() if model_type in family.model_types]
+    # A family whose checkpoints share another's model type writes its own name beside it.
+    own = config.get("asr_headroom_family")
+    if told is None and own in readers:
+        return str(own)
+    if told in readers or (told is None and readers):
+        return told or readers[0]
+    if told is not None:
+        raise ModelError(
+            f"'{model_id}' is of type {model_type!r}, which family '{told}' does not read "
+            f"(it reads: {', '.join(families[told].model_types)}"
+            f"{'; family ' + repr(readers[0]) + ' reads it' if readers else ''})"
+        )
+    raise ModelError(
+        f"'{model_id}' is of type {model_type!r}, which no family here reads; `asr-headroom models list` shows what "
+        f"runs here ({', '.join(sorted(families))}) and what does not"
+    )
+
+
+def _read_config(model_id: str) -> dict[str, Any]:
     try:
         from transformers import PretrainedConfig
 
         from asr_headroom.models.checkpoints import load_pretrained, read_adapter_base
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "transformers", "train") from error
-    source = read_adapter_base(model_id) or model_id
-    config, _ = load_pretrained(PretrainedConfig.get_config_dict, source)
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    if model_type not in _FAMILY_OF_MODEL_TYPE:
+    config, _ = load_pretrained(PretrainedConfig.get_config_dict, read_adapter_base(model_id) or model_id)
+    return config if isinstance(config, dict) else {}
+
+
+def _refuse_original_qwen(model_id: str, config: Mapping[str, Any]) -> None:
+    if "thinker_config" not in config:
+        return
+    size = next((size for size in ("0.6B", "1.7B") if size.lower() in model_id.lower()), None)
+    ids = [f"Qwen/Qwen3-ASR-{size}-hf"] if size else ["Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"]
+    raise ModelError(
+        f"'{model_id}' holds Qwen3-ASR in its original layout (thinker_config), whose tensors transformers does not "
+        f"find and would replace by random numbers; use {' or '.join(ids)}"
+    )
+
+
+def _accepted(load: Any, family: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    known = inspect.signature(load).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return dict(options)
+    strangers = [name for name in options if name not in known and name != _ONLY_WITH_WINDOWS]
+    if strangers:
         raise ModelError(
-            f"'{model_id}' is of type {model_type!r}, which no family here reads "
-            f"(there are: {', '.join(family_names())})"
+            f"family '{family}' has no option '{strangers[0]}'{did_you_mean(strangers[0], known)} "
+            f"(it has: {', '.join(name for name in known if name != 'model_id')})"
         )
-    return _FAMILY_OF_MODEL_TYPE[model_type]
+    return {name: value for name, value in options.items() if name in known}

@@ -278,7 +278,7 @@ class Whisper:
 
     def encode(self, batch: Batch) -> WhisperEncoded:
         """Audio and prompts of a collated batch; gradients flow through it where they are on."""
-        prompts = batch.inputs["decoder_input_ids"][:, : len(self.prompt_ids(self.card.languages[0]))]
+        prompts = batch.inputs["decoder_input_ids"][:, : len(self.prompt_ids(self.card.languages[0]))].clone()
         states = self.encode_waveforms(batch.inputs["waveforms"])
         return WhisperEncoded(states, prompts, tuple(range(len(states))))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_draws_follow_the_restricted_softmax(options):
     """Chi-square of 20 000 first tokens; 0.1 % of its distribution lies beyond the bound."""
     table, count = bigrams(), 20_000
     probs = restricted_log_probs(table[END], options).exp().double().numpy()
-    draws = draw(table, count, SamplingOptions(**(vars_of(options) | {"max_new_tokens": 1})))
+    draws = draw(table, count, dataclasses.replace(options, max_new_tokens=1))
     first = [row.token_ids[0] if row.token_ids else END for row in draws]
     observed = np.bincount(first, minlength=len(probs))
     assert not observed[probs == 0].any()
@@ -90,10 +91,6 @@ def test_draws_follow_the_restricted_softmax(options):
     freedom = inside.sum() - 1
     # Wilson and Hilferty's approximation of the chi-square quantile.
     assert statistic < freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
-
-
-def vars_of(options):
-    return {name: getattr(options, name) for name in options.__dataclass_fields__}
 
 
 def test_every_token_inside_the_support_occurs_and_none_outside():

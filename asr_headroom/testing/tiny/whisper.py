@@ -1,12 +1,10 @@
-"""Tiny models with random weights, built offline: the real classes, a few thousand parameters."""
+"""A tiny Whisper."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from tokenizers import AddedToken
-from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     GenerationConfig,
     WhisperConfig,
@@ -17,6 +15,7 @@ from transformers import (
 )
 
 from asr_headroom.models.whisper import Whisper, Window
+from asr_headroom.testing.tiny.vocabulary import add_special, byte_vocabulary
 
 __all__ = ["tiny_whisper"]
 
@@ -48,7 +47,7 @@ def tiny_whisper(
         max_target_positions: decoder positions; Whisper's own is 448.
         seed: of the weights.
     """
-    tokenizer = WhisperTokenizer(vocab={c: i for i, c in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
+    tokenizer = WhisperTokenizer(vocab=byte_vocabulary(), merges=[])
     languages = _LANGUAGES if multilingual else ()
     special = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages)]
     special += [
@@ -59,9 +58,8 @@ def tiny_whisper(
         "<|nospeech|>",
         "<|notimestamps|>",
     ]
-    tokenizer.add_tokens([AddedToken(t, special=True, normalized=False) for t in special], special_tokens=True)
+    ids = add_special(tokenizer, special)
     tokenizer.pad_token = "<|endoftext|>"
-    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in special}
     end, start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
     features = WhisperFeatureExtractor(feature_size=mels, chunk_length=window_seconds)
     config = WhisperConfig(
@@ -86,7 +84,7 @@ def tiny_whisper(
     )
     torch.manual_seed(seed)
     module = WhisperForConditionalGeneration(config).eval()
-    multilingual_only = {
+    multilingual_only: dict[str, Any] = {
         "lang_to_id": {f"<|{code}|>": ids[f"<|{code}|>"] for code in languages},
         "task_to_id": {"transcribe": ids["<|transcribe|>"], "translate": ids["<|translate|>"]},
     }

@@ -1,0 +1,147 @@
+"""Every model family in words: hub ids, languages, licence, abilities, and what is not runnable here and why.
+
+Read by ``asr-headroom models list``, which also writes ``docs/models.md`` from it. Nothing is loaded or downloaded:
+what a loaded model says of itself is in its ``ModelCard``, and the conformance suite holds the two equal. Dimensions of
+published checkpoints are in :mod:`asr_headroom.models.architecture`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asr_headroom.models.protocols import Abilities
+
+__all__ = ["Checkpoint", "Elsewhere", "FamilyEntry", "catalogue", "elsewhere"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One published checkpoint, or several of the same kind.
+
+    Attributes:
+        model_id: on the hub.
+        licence: as its page states it.
+        languages: primary subtags, where they differ from the family's.
+        note: what sets it apart.
+    """
+
+    model_id: str
+    licence: str
+    languages: tuple[str, ...] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyEntry:
+    """One family that runs here.
+
+    Attributes:
+        family: name in the registry.
+        title: for people.
+        architecture: in a few words.
+        checkpoints: that it loads; fine-tuned descendants load as well.
+        languages: primary subtags of the multilingual checkpoints; empty where each checkpoint has its own.
+        abilities: of the multilingual checkpoints as loaded by default.
+        extra: of this package that installs what it needs.
+        notes: what a user must know, a sentence each.
+    """
+
+    family: str
+    title: str
+    architecture: str
+    checkpoints: tuple[Checkpoint, ...]
+    languages: tuple[str, ...]
+    abilities: Abilities
+    extra: str = "train"
+    notes: tuple[str, ...] = ()
+
+    def all_languages(self) -> tuple[str, ...]:
+        """The family's languages and those of its checkpoints, sorted."""
+        of_checkpoints = (language for checkpoint in self.checkpoints for language in checkpoint.languages or ())
+        return tuple(sorted({*self.languages, *of_checkpoints}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """A model that people ask for and that cannot run in this environment."""
+
+    title: str
+    model_ids: tuple[str, ...]
+    reason: str
+
+
+_WHISPER_LANGUAGES = """
+en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy sk
+te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo
+ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue
+"""
+
+_WHISPER = FamilyEntry(
+    family="whisper",
+    title="Whisper and its descendants",
+    architecture="encoder-decoder over 30 s windows",
+    checkpoints=(
+        *(
+            Checkpoint(model_id=f"openai/whisper-{size}", licence="apache-2.0")
+            for size in ("tiny", "base", "small", "medium", "large-v2", "large-v3")
+        ),
+        Checkpoint(model_id="openai/whisper-large-v3-turbo", licence="mit", note="4 decoder layers"),
+        *(
+            Checkpoint(model_id=f"openai/whisper-{size}.en", licence="apache-2.0", languages=("en",))
+            for size in ("tiny", "base", "small", "medium")
+        ),
+        Checkpoint(
+            model_id="distil-whisper/distil-large-v3", licence="mit", languages=("en",), note="2 decoder layers"
+        ),
+        Checkpoint(
+            model_id="bofenghuang/whisper-large-v3-french-distil-dec4",
+            licence="mit",
+            languages=("fr",),
+            note="4 decoder layers",
+        ),
+        Checkpoint(model_id="BELLE-2/Belle-whisper-large-v3-zh", licence="apache-2.0", languages=("zh",)),
+    ),
+    languages=tuple(_WHISPER_LANGUAGES.split()),
+    abilities=Abilities(beam_search=True, can_sample=True, can_nbest=True, language_prompt=True, free_language=False),
+    notes=(
+        "With `window: fit` the encoder runs over the whole seconds that hold a recording; recordings of one window "
+        "share a batch, and results say which window they are of.",
+        "Cantonese (yue) is known to large-v3 and turbo alone.",
+    ),
+)
+
+# In alphabetical order of family, one entry each.
+_CATALOGUE: tuple[FamilyEntry, ...] = (_WHISPER,)
+
+_ELSEWHERE = (
+    Elsewhere(
+        title="OWSM-CTC",
+        model_ids=("espnet/owsm_ctc_v4_1B",),
+        reason="needs ESPnet; transformers has no class for it",
+    ),
+    Elsewhere(
+        title="SenseVoice",
+        model_ids=("FunAudioLLM/SenseVoiceSmall",),
+        reason="needs FunASR; transformers has no class for it",
+    ),
+    Elsewhere(
+        title="Canary-Qwen",
+        model_ids=("nvidia/canary-qwen-2.5b",),
+        reason="a NeMo checkpoint (SALM); transformers has no class for it. English only",
+    ),
+    Elsewhere(
+        title="NeMo archives",
+        model_ids=("nvidia/stt_*", "*.nemo"),
+        reason="need NeMo; Parakeet and Canary are here from the hub ids that hold transformers' layout",
+    ),
+)
+
+
+def catalogue() -> tuple[FamilyEntry, ...]:
+    """All families that run here, in alphabetical order."""
+    return _CATALOGUE
+
+
+def elsewhere() -> tuple[Elsewhere, ...]:
+    """What does not run here; ``bench`` and ``report`` take its prediction files as rows."""
+    return _ELSEWHERE

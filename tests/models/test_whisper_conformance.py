@@ -1,0 +1,36 @@
+"""Whisper passes the suite: both windows, multilingual and English-only."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from asr_headroom.testing.conformance import ConformanceSuite
+from asr_headroom.testing.tiny import tiny_whisper
+
+
+class WhisperSuite(ConformanceSuite):
+    def reference_logits(self, model, utterance, ids):
+        features = model.processor.feature_extractor(
+            utterance.samples(16_000), sampling_rate=16_000, return_tensors="pt"
+        ).input_features
+        prompt = model.prompt_ids(utterance.language)
+        with torch.no_grad():
+            logits = model.module(input_features=features, decoder_input_ids=torch.tensor([[*prompt, *ids]])).logits
+        return logits[0, len(prompt) - 1 :]
+
+
+class TestWhisper(WhisperSuite):
+    make = staticmethod(tiny_whisper)
+
+
+class TestWhisperEnglishOnly(WhisperSuite):
+    make = staticmethod(partial(tiny_whisper, multilingual=False))
+    catalogued = False
+
+
+class TestWhisperFittedWindow(ConformanceSuite):
+    make = staticmethod(partial(tiny_whisper, window="fit"))
+    load_options = {"window": "fit"}  # noqa: RUF012
+    catalogued = False
