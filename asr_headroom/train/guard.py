@@ -56,8 +56,8 @@ logger = logging.getLogger(__name__)
 Role = Literal["target", "guard", "nonspeech"]
 
 _LEVEL = 0.05
-_KEPT_SHARE = 0.9
-"""Of the best point's gain on dev that a milder point must keep."""
+_KEPT_SHARE = 0.8
+"""Of the best point's gain on dev that a milder point must keep, beyond noise."""
 _EXCHANGE = 10
 """Points of gain on dev that a point of harm on a guard set must buy to be tolerated."""
 _FINEST = 1 / 16
@@ -131,7 +131,7 @@ class MeasuredSet:
         self.eval_set = eval_set
         self.role = eval_set.role
         self._counts = dict(counts or {})
-        self._compared: dict[float, Comparison] = {}
+        self._compared: dict[tuple[float, float], Comparison] = {}
 
     def add(self, point: float, counts: Sequence[ErrorCounts]) -> None:
         """The counts at one more point."""
@@ -142,17 +142,17 @@ class MeasuredSet:
         counts = self._counts[point]
         return float(self.eval_set.events(counts).sum() / self.eval_set.exposure(counts).sum())
 
-    def compare(self, point: float) -> Comparison:
-        """The point against the base; paired and clustered."""
-        if point not in self._compared:
-            base, system = self._counts[0.0], self._counts[point]
-            self._compared[point] = compare_rates(
+    def compare(self, point: float, other: float = 0.0) -> Comparison:
+        """The point against another one, the base if none is given; paired and clustered."""
+        if (point, other) not in self._compared:
+            base, system = self._counts[other], self._counts[point]
+            self._compared[point, other] = compare_rates(
                 self.eval_set.events(base),
                 self.eval_set.events(system),
                 self.eval_set.exposure(base),
                 self.eval_set.clustering,
             )
-        return self._compared[point]
+        return self._compared[point, other]
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin
        is better, and the worst worse, than any by chance. A guard set may lose up to ``margin``, but no more than a
        tenth of the gain; it objects when its interval lies beyond that.
     2. No fit point: the base, 0.0.
-    3. Of the fit points that keep nine tenths of the best point's gain on dev, the one nearest the base, as harm grows
-       along the line.
+    3. Of the fit points that keep four fifths of the best point's gain on dev, beyond noise (the interval of what they
+       lose against it, paired, stays within a fifth), the one nearest the base, as harm grows along the line.
     4. Where none keeps that much, the fit point with the largest gain.
 
     Args:
@@ -218,6 +218,7 @@ class _Judgement:
 
     def __init__(self, points: Sequence[float], sets: Sequence[MeasuredSet], margin: float) -> None:
         target, others = sets[0], sets[1:]
+        self._target = target
         self.gains = {point: target.compare(point) for point in points}
         self.better = [
             point
@@ -234,8 +235,9 @@ class _Judgement:
         self.best = min(points, key=lambda point: (self.gains[point].difference, point))
 
     def keeps(self, point: float) -> bool:
-        """It has nine tenths of the best point's gain."""
-        return self.gains[point].difference <= _KEPT_SHARE * self.gains[self.best].difference
+        """It has four fifths of the best point's gain, noise allowed for."""
+        lost = self._target.compare(point, self.best).interval.high
+        return point == self.best or lost <= (1 - _KEPT_SHARE) * -self.gains[self.best].difference
 
     def chosen(self) -> float:
         """The fit point to deliver."""
