@@ -25,6 +25,7 @@ __all__ = [
     "draw_tokens",
     "hidden_log_probs",
     "log_probs_of",
+    "pick",
     "restricted_log_probs",
     "scatter_log_probs",
     "scored_ids",
@@ -203,7 +204,7 @@ def draw_tokens(
     active = torch.arange(count, device=device)  # the rows that the continuation still holds; some may have ended
     for position in range(limit):
         log_probs = restricted_log_probs(logits, options)
-        drawn = _pick(log_probs, uniform[position, active])
+        drawn = pick(log_probs, uniform[position, active])
         drawn = torch.where(ends[active] == limit, drawn, end_id)
         tokens[active, position] = drawn
         values[active, position] = log_probs.gather(-1, drawn[:, None]).squeeze(-1)
@@ -244,7 +245,7 @@ def _support(scaled: torch.Tensor, options: SamplingOptions) -> torch.Tensor | N
     return inside
 
 
-def _pick(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+def pick(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """[rows] the token at which each row's cumulative probability passes its number in [0, 1); never one of none."""
     cumulative = log_probs.double().exp().cumsum(dim=-1)
     total = cumulative[:, -1:].contiguous()
