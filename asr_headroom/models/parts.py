@@ -1,0 +1,77 @@
+"""Model and processor of a checkpoint: read strictly, with an adapter on top where the folder holds one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig
+
+from asr_headroom.errors import ModelError
+from asr_headroom.models.checkpoints import load_adapter, load_pretrained, read_adapter_base
+
+__all__ = ["load_parts"]
+
+
+def load_parts(
+    model_id: str,
+    classes: Mapping[str, Any],
+    processor_class: Any,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_init: bool = False,
+    seed: int = 0,
+    check: Callable[[str, Mapping[str, Any]], None] | None = None,
+    prepare: Callable[[Any], None] | None = None,
+) -> tuple[nn.Module, Any]:
+    """Model and processor from a hub id, a local folder, or a folder with a PEFT adapter.
+
+    Args:
+        model_id: hub id or path.
+        classes: the model class of each ``model_type`` of the family.
+        processor_class: reads the processor.
+        dtype: of the weights.
+        device: where to put them; ``auto`` is the GPU where there is one.
+        random_init: keep architecture and processor, draw new weights.
+        seed: of the new weights.
+        check: refuses a source by its config, before anything large is read.
+        prepare: what the loaded model needs before an adapter is put on it.
+
+    Raises:
+        ModelError: not found, another family, or weights are missing, unexpected or damaged.
+    """
+    base_id = read_adapter_base(model_id)
+    source = base_id or model_id
+    settings, _ = load_pretrained(PretrainedConfig.get_config_dict, source)
+    if settings.get("model_type") not in classes:
+        raise ModelError(
+            f"'{source}' is of type {settings.get('model_type')!r}, not {' or '.join(map(repr, classes))}; "
+            "leave the family out and it is read from the checkpoint"
+        )
+    if check is not None:
+        check(source, settings)
+    module_class = classes[settings["model_type"]]
+    processor = load_pretrained(processor_class.from_pretrained, source)
+    weights_dtype = getattr(torch, dtype)
+    if random_init:
+        config = load_pretrained(module_class.config_class.from_pretrained, source)
+        torch.manual_seed(seed)
+        module = module_class(config).to(weights_dtype)
+    else:
+        module = load_pretrained(
+            module_class.from_pretrained, source, weights=True, dtype=weights_dtype, attn_implementation="sdpa"
+        )
+    if prepare is not None:
+        prepare(module)
+    if Path(source).is_dir():
+        # An adapter stores this name as its base; a relative path would break from another working directory.
+        module.name_or_path = str(Path(source).resolve())
+    if base_id:
+        module = load_adapter(module, model_id)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return module.to(device), processor
