@@ -17,7 +17,7 @@ from asr_headroom.errors import AsrHeadroomError, did_you_mean
 
 __all__ = ["VERBS", "main"]
 
-VERBS = ("bench", "train", "score", "compare", "analyze", "audit", "report", "data", "normalize", "run", "lab")
+VERBS = ("bench", "train", "score", "compare", "analyze", "audit", "report", "data", "normalize", "models", "run", "lab")
 """In the order of the work; each is a module of this package with SUMMARY, add_arguments and run."""
 
 

@@ -55,11 +55,6 @@ class FamilyEntry:
     extra: str = "train"
     notes: tuple[str, ...] = ()
 
-    def all_languages(self) -> tuple[str, ...]:
-        """The family's languages and those of its checkpoints, sorted."""
-        of_checkpoints = (language for checkpoint in self.checkpoints for language in checkpoint.languages or ())
-        return tuple(sorted({*self.languages, *of_checkpoints}))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere:
@@ -73,8 +68,9 @@ class Elsewhere:
 _WHISPER_LANGUAGES = """
 en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml cy sk
 te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo
-ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue
+ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su
 """
+_WITH_CANTONESE = (*_WHISPER_LANGUAGES.split(), "yue")
 
 _WHISPER = FamilyEntry(
     family="whisper",
@@ -83,15 +79,24 @@ _WHISPER = FamilyEntry(
     checkpoints=(
         *(
             Checkpoint(model_id=f"openai/whisper-{size}", licence="apache-2.0")
-            for size in ("tiny", "base", "small", "medium", "large-v2", "large-v3")
+            for size in ("tiny", "base", "small", "medium", "large-v2")
         ),
-        Checkpoint(model_id="openai/whisper-large-v3-turbo", licence="mit", note="4 decoder layers"),
+        Checkpoint(model_id="openai/whisper-large-v3", licence="apache-2.0", languages=_WITH_CANTONESE),
+        Checkpoint(
+            model_id="openai/whisper-large-v3-turbo", licence="mit", languages=_WITH_CANTONESE, note="4 decoder layers"
+        ),
         *(
             Checkpoint(model_id=f"openai/whisper-{size}.en", licence="apache-2.0", languages=("en",))
             for size in ("tiny", "base", "small", "medium")
         ),
-        Checkpoint(
-            model_id="distil-whisper/distil-large-v3", licence="mit", languages=("en",), note="2 decoder layers"
+        *(
+            Checkpoint(model_id=f"distil-whisper/distil-{size}", licence="mit", languages=("en",), note=note)
+            for size, note in (
+                ("small.en", "4 decoder layers"),
+                ("medium.en", "2 decoder layers"),
+                ("large-v2", "2 decoder layers"),
+                ("large-v3", "2 decoder layers"),
+            )
         ),
         Checkpoint(
             model_id="bofenghuang/whisper-large-v3-french-distil-dec4",
@@ -106,7 +111,7 @@ _WHISPER = FamilyEntry(
     notes=(
         "With `window: fit` the encoder runs over the whole seconds that hold a recording; recordings of one window "
         "share a batch, and results say which window they are of.",
-        "Cantonese (yue) is known to large-v3 and turbo alone.",
+        "Whatever transformers' Whisper class opens loads too: fine-tuned and distilled descendants, PEFT adapters.",
     ),
 )
 
