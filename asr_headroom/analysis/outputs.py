@@ -97,6 +97,8 @@ def count_outputs(results: Results, normalizer: Normalizer) -> OutputCounts:
     )
 
 
+# Score, warnings and causes all ask about the same outputs; a page of ten systems would ask four times.
+@functools.lru_cache(maxsize=1 << 14)
 def describe_output(reference: str, hypothesis: str, language: str | None) -> OutputFlags:
     """What is odd about a raw output.
 

@@ -50,7 +50,7 @@ def distribution_figure(table: TestTable) -> Figure | None:
 
 def _utterance_rates(row: Row, table: TestTable) -> list[float]:
     """Sorted rates of the utterances with a reference."""
-    counts = [count.of(table.unit) for count in row.results.counts(table.normalizer)]
+    counts = row.results.counts_in(table.normalizer)
     return sorted(count.error_rate for count in counts if count.reference_length)
 
 

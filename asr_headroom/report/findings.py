@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from asr_headroom.analysis.audit import Audit, audit
 from asr_headroom.analysis.causes import DifferenceSplit, ErrorSplit, split_difference
 from asr_headroom.analysis.explanation import Explanation, explain_results
 from asr_headroom.analysis.suspects import Suspects, find_suspects
@@ -17,13 +18,16 @@ from asr_headroom.metrics.significance import ClusterBy
 from asr_headroom.report.changed import Listing
 from asr_headroom.report.matrix import Matrix, build_matrix
 from asr_headroom.report.tables import TestTable
+from asr_headroom.results.store import Results
 
-__all__ = ["MAX_EXPLAINED", "MAX_SPLIT", "Findings", "find_reasons"]
+__all__ = ["MAX_AUDITED", "MAX_EXPLAINED", "MAX_SPLIT", "Findings", "find_reasons"]
 
 MAX_EXPLAINED = 3
 """Comparisons on a page up to which each is explained in full: one to two seconds with 500 utterances."""
 MAX_SPLIT = 20
 """Comparisons whose causes are looked for: about half a second each."""
+MAX_AUDITED = 6
+"""Runs that are audited on a page: about half a second each."""
 _MIN_SYSTEMS = 3
 """Two systems have one pair, and the verdict is about it."""
 _MAX_SYSTEMS = 30
@@ -39,6 +43,7 @@ class Findings:
         splits: [comparisons] by cause; None beyond :data:`MAX_SPLIT`.
         explanations: [comparisons] in full; None where there are more than :data:`MAX_EXPLAINED`.
         matrices: name of the test and the matrix of its systems, where there are enough of them.
+        audit: traps of measurement that the predictions show; None where there are too many systems to look quickly.
         suspects: name of the test and its suspect references, where systems of at least two families are.
     """
 
@@ -47,6 +52,7 @@ class Findings:
     explanations: tuple[Explanation | None, ...]
     matrices: tuple[tuple[str, Matrix], ...]
     suspects: tuple[tuple[str, Suspects], ...]
+    audit: Audit | None
 
     @property
     def named_splits(self) -> list[tuple[str, DifferenceSplit]]:
@@ -87,6 +93,7 @@ def find_reasons(tables: Sequence[TestTable], listings: Sequence[Listing], *, cl
         explanations=tuple(explanations),
         matrices=tuple(matrices),
         suspects=tuple(_suspects(tables)),
+        audit=_audit(tables),
     )
 
 
@@ -102,6 +109,16 @@ def _splits(listings: Sequence[Listing], cluster: ClusterBy) -> list[DifferenceS
         of_base[key] = split.base
         splits.append(split)
     return splits + [None] * (len(listings) - len(splits))
+
+
+def _audit(tables: Sequence[TestTable]) -> Audit | None:
+    files = {_source(row.results): row.results for table in tables for row in table.rows}
+    return audit(files) if len(files) <= MAX_AUDITED else None
+
+
+def _source(results: Results) -> str:
+    """Where a reader finds it: what was given on the command line, else its name."""
+    return str(results.path or results.run.data.get("source") or results.run.name)
 
 
 def _suspects(tables: Sequence[TestTable]) -> list[tuple[str, Suspects]]:

@@ -15,6 +15,7 @@ from asr_headroom.report.matrix import Matrix
 from asr_headroom.report.matrix_text import matrix_verdict
 from asr_headroom.report.sections.blocks import ink_of
 from asr_headroom.report.sections.kinds import kind_changes
+from asr_headroom.report.statistics_text import explain_comparison
 from asr_headroom.report.strip import Strip, draw_strips
 from asr_headroom.report.tables import TestTable
 from asr_headroom.report.verdict import (
@@ -86,6 +87,7 @@ class Verdict:
     difference: str
     interval: str
     p: str
+    statistics: str
     changed: str
     about: str
     strip: Strip
@@ -189,6 +191,7 @@ def _verdict(
         difference=f"{format_points(c.difference)} points",
         interval=format_interval(c.interval, signed=True) if has_interval(c) else "",
         p=format_p(c.p_value) if c.num_clusters > 1 else "",
+        statistics=explain_comparison(c),
         changed=changed,
         about=". ".join(about) + "." * bool(about),
         strip=strip,

@@ -177,7 +177,7 @@ def _on_shared_utterances(results: Sequence[Results], intersect: bool) -> tuple[
 def _compare_all(systems: Sequence[Results], normalizer: Normalizer, cluster: ClusterBy) -> tuple[MatrixPair, ...]:
     """Every pair in the order of the systems, which need not be that of their rates."""
     clustering = clusters_of(systems, normalizer, cluster)
-    counts = [[count.of(normalizer.unit) for count in one.counts(normalizer)] for one in systems]
+    counts = [one.counts_in(normalizer) for one in systems]
     places = list(itertools.combinations(range(len(systems)), 2))
     compared = [compare_systems(counts[low], counts[high], clustering) for low, high in places]
     judged = clustering.num_clusters >= MIN_CLUSTERS_TO_JUDGE

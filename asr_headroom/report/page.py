@@ -15,9 +15,10 @@ from asr_headroom.metrics.significance import ClusterBy
 from asr_headroom.report.changed import Listing, list_changes, show_clips
 from asr_headroom.report.drawing import Figure
 from asr_headroom.report.figures import all_figures
-from asr_headroom.report.findings import MAX_EXPLAINED, MAX_SPLIT, find_reasons
+from asr_headroom.report.findings import MAX_AUDITED, MAX_EXPLAINED, MAX_SPLIT, find_reasons
 from asr_headroom.report.headline import build_headline
 from asr_headroom.report.published import Beside
+from asr_headroom.report.sections.audit import audit_section
 from asr_headroom.report.sections.blocks import Section
 from asr_headroom.report.sections.causes import causes_section
 from asr_headroom.report.sections.changed import changed_section
@@ -28,6 +29,7 @@ from asr_headroom.report.sections.matrix import matrix_section
 from asr_headroom.report.sections.plots import plots_section
 from asr_headroom.report.sections.published import published_section
 from asr_headroom.report.sections.spread import distribution_section, slices_section
+from asr_headroom.report.sections.statistics import statistics_section
 from asr_headroom.report.sections.suspects import suspects_section
 from asr_headroom.report.sections.systems import systems_section
 from asr_headroom.report.tables import TestTable, build_tables
@@ -90,6 +92,7 @@ def render_page(
     cluster: ClusterBy = "auto",
     published: Sequence[Beside] = (),
     price_per_hour: float | None = None,
+    margin: float | None = None,
 ) -> Page:
     """The page of some tables, with the number of recordings in it.
 
@@ -100,6 +103,7 @@ def render_page(
         cluster: what intervals resample as a whole.
         published: values that somebody printed, beside ours.
         price_per_hour: of the machine, for the plot of cost against error rate.
+        margin: loss that users would not mind, as a fraction of the error rate; judged where given.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -113,6 +117,8 @@ def render_page(
         kinds_section(explained),
         regressions_section(explained),
         damage_section(tables),
+        statistics_section(listings, margin),
+        audit_section(findings.audit),
         changed_section(listings, shelf),
         matrix_section(findings.matrices),
         published_section(published),
@@ -123,7 +129,7 @@ def render_page(
         plots_section(_figures(tables, price_per_hour)),
         minutes_section(tables),
         provenance_section(tables),
-        reading_section(tables, listings, _left_out(listings)),
+        reading_section(tables, listings, _left_out(tables, listings)),
     ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -140,17 +146,17 @@ def render_page(
     return Page(html, len(shelf.uris), shelf.num_left_out, len(shelf.problems))
 
 
-def _left_out(listings: Sequence[Listing]) -> list[tuple[str, str]]:
-    """What the page would say of fewer comparisons."""
-    if len(listings) <= MAX_EXPLAINED:
-        return []
-    return [
-        (
-            "Not shown",
+def _left_out(tables: Sequence[TestTable], listings: Sequence[Listing]) -> list[tuple[str, str]]:
+    """What the page would say of fewer systems."""
+    notes = []
+    if len(listings) > MAX_EXPLAINED:
+        notes.append(
             f"Kinds of errors, confusions, slices and what got worse by cause are shown for up to {MAX_EXPLAINED} "
-            f"comparisons, causes for up to {MAX_SPLIT}; `asr-headroom analyze BASE SYSTEM` shows them for any two.",
+            f"comparisons, causes for up to {MAX_SPLIT}; `asr-headroom analyze BASE SYSTEM` shows them for any two."
         )
-    ]
+    if sum(len(table.rows) for table in tables) > MAX_AUDITED:
+        notes.append(f"More than {MAX_AUDITED} runs are not audited here; `asr-headroom audit FILE…` does.")
+    return [("Not shown", " ".join(notes))] if notes else []
 
 
 def _figures(tables: Sequence[TestTable], price_per_hour: float | None) -> list[Figure]:

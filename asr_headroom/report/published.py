@@ -23,6 +23,7 @@ from asr_headroom.metrics.significance import ClusterBy, Comparison, Interval, c
 from asr_headroom.report.tables import Row, TestTable
 from asr_headroom.report.verdict import has_interval
 from asr_headroom.text.normalize import Normalizer, get_normalizer
+from asr_headroom.text.units import Unit
 
 __all__ = ["Beside", "Metric", "Published", "load_published", "set_beside"]
 
@@ -172,8 +173,8 @@ def _beside(value: Published, table: TestTable, row: Row, cluster: ClusterBy) ->
 def _estimate(row: Row, metric: Metric, normalizer: Normalizer, cluster: ClusterBy) -> Comparison:
     """The rate as the difference to a system without errors, which has the rate's own interval."""
     results = dataclasses.replace(row.results, predictions=sorted(row.results.predictions, key=lambda p: p.id))
-    unit = {"WER": "word", "CER": "character", "MER": normalizer.unit}[metric]
-    counts = [count.words if unit == "word" else count.characters for count in results.counts(normalizer)]
+    units: dict[Metric, Unit] = {"WER": "word", "CER": "character", "MER": normalizer.unit}
+    counts = results.counts_in(normalizer, units[metric])
     exposure = [_exposure(count, metric) for count in counts]
     errors = [count.errors for count in counts]
     return compare_rates([0] * len(errors), errors, exposure, clusters_of((results,), normalizer, cluster))

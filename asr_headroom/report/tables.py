@@ -81,6 +81,13 @@ class Row:
         return _whole(self.results.run.model.get("trainable_parameters"))
 
     @property
+    def outputs(self) -> str:
+        """Loops, empty outputs and outputs cut at the limit, in per cent; a dash where a file cannot say."""
+        found, total = self.score.outputs, self.score.num_utterances
+        counts = (found.looped, found.empty, found.truncated)
+        return " / ".join("–" if count is None else f"{100 * count / total:.1f}" for count in counts)
+
+    @property
     def guard(self) -> GuardFacts | None:
         """What training's guard measured; None where no guard was at work."""
         return read_guard(self.results.run)
@@ -281,8 +288,7 @@ def _table_markdown(table: TestTable) -> str:
 
 
 def _row_cells(row: Row) -> list[str]:
-    estimate, total = row.score.estimate, row.score.num_utterances
-    shares = (row.score.looped, row.score.empty, row.score.truncated)
+    estimate = row.score.estimate
     difference = verdict = detectable = "–"
     if row.pair is not None:
         c = row.pair.comparison
@@ -299,7 +305,7 @@ def _row_cells(row: Row) -> list[str]:
         difference,
         verdict,
         detectable,
-        " / ".join(f"{100 * share / total:.1f}" for share in shares) + " %",
+        f"{row.outputs} %",
         "–" if row.minutes is None else f"{row.minutes:.1f}",
     ]
 

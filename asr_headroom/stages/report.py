@@ -73,6 +73,9 @@ class ReportConfig:
     price_per_hour: float | None = None
     """Of the machine, in any currency; draws cost against error rate, too."""
 
+    margin: float | None = None
+    """Loss in points that would not matter, chosen beforehand; says whether each system stays within it."""
+
     max_clips: int = 50
     """Recordings embedded, at most."""
 
@@ -82,6 +85,8 @@ class ReportConfig:
             problems.append("report needs at least one run directory or file of predictions")
         if self.max_clips < 0:
             problems.append(f"max_clips is {self.max_clips}; it must be at least 0")
+        if self.margin is not None and not 0 < self.margin < 100:
+            problems.append(f"margin is {self.margin}; it must be points between 0 and 100, such as 0.5")
         if self.price_per_hour is not None and not self.price_per_hour > 0:
             problems.append(f"price_per_hour is {self.price_per_hour}; it must be above 0")
         if self.tables and Path(self.tables).suffix not in (".md", ".json"):
@@ -140,6 +145,7 @@ def report(config: ReportConfig) -> Written:
         cluster=config.cluster,
         published=beside,
         price_per_hour=config.price_per_hour,
+        margin=None if config.margin is None else config.margin / 100,
     )
     figures = Path(config.figures) if config.figures else None if is_page else target
     try:

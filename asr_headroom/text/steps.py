@@ -61,7 +61,7 @@ class Normalizer:
 
     def __call__(self, text: str) -> str:
         """The text after all steps."""
-        return run_steps(self.steps, text)
+        return self._remembered(text)
 
     def trace(self, text: str) -> list[tuple[str, str]]:
         """The text after each step that changed it, as ``(step name, text)``, the raw text first."""
@@ -71,6 +71,11 @@ class Normalizer:
             if changed != trace[-1][1]:
                 trace.append((step.name, changed))
         return trace
+
+    @functools.cached_property
+    def _remembered(self) -> Callable[[str], str]:
+        # The references of a test are the same for all systems, and are asked for by every part of a report.
+        return functools.lru_cache(maxsize=1 << 14)(functools.partial(run_steps, self.steps))
 
     @functools.cached_property
     def hash(self) -> str:

@@ -66,10 +66,23 @@ def test_sections_fold_and_only_those_with_something_appear(base, tuned):
     folds = re.findall(r'<details class="section" id="(\w+)"( open)?>', html)
     assert folds == [("systems", " open"), *((name, "") for name in TWO_SYSTEMS)]
     alone = re.findall(r'<details class="section" id="(\w+)"', build_page([base], title="x"))
-    assert alone == ["systems", "distribution", "plots", "minutes", "provenance", "reading"]
+    assert alone == ["systems", "audit", "distribution", "plots", "minutes", "provenance", "reading"]
 
 
-TWO_SYSTEMS = ("causes", "kinds", "regressions", "changed", "distribution", "plots", "minutes", "provenance", "reading")
+TWO_SYSTEMS = ("causes", "kinds", "regressions", "statistics", "audit", "changed", "distribution", "plots", "minutes",
+               "provenance", "reading")  # fmt: skip
+
+
+def test_a_margin_is_judged_when_asked_for(base, tuned):
+    tables = build_tables([base, tuned])
+    assert "The system is worse by less than 1 points" in visible(render_page(tables, title="x", margin=0.01).html)
+    assert "by less than 1 points" not in visible(render_page(tables, title="x").html)
+
+
+def test_statistics_are_sentences(base, tuned):
+    text = visible(build_page([base, tuned], title="x"))
+    assert "The interval excludes zero: a difference, for new utterances by the same mix of speakers." in text
+    assert "17 sentences right only in the system, 2 only in the base" in text
 
 
 def test_strip_stands_where_the_numbers_say(base, tuned):

@@ -39,7 +39,7 @@ def _distribution_grid(table: TestTable) -> Grid | None:
     rows = []
     for row in table.rows:
         try:
-            spread = distribution([c.of(table.unit) for c in row.results.counts(table.normalizer)])
+            spread = distribution(row.results.counts_in(table.normalizer))
         except ResultsError:  # no utterance with a reference
             return None
         rows.append([row.name, *_distribution_cells(spread)])

@@ -62,19 +62,18 @@ def _grid(table: TestTable) -> Grid:
 
 
 def _cells(row: Row, *, sized: bool, trained: bool, timed: bool, compared: bool) -> list[Cell | str]:
-    estimate, total = row.score.estimate, row.score.num_utterances
+    estimate = row.score.estimate
     comparison = row.pair.comparison if row.pair else None
     against = f"against {row.pair.base.run.name}" if row.pair else ""
     delivered = name_delivered(row.guard) if row.guard else ""
     interval = format_interval(estimate.interval).removesuffix(" %").replace(" to ", "–")
-    outputs = (row.score.looped, row.score.empty, row.score.truncated)
     return [
         Cell(row.name, below="; ".join(filter(None, (against, delivered)))),
         *[format_count(row.parameters) if row.parameters is not None else ""] * sized,
         *[format_count(row.trainable_parameters) if row.trainable_parameters else ""] * trained,
         Cell(f"{100 * estimate.rate:.2f}", small=interval if has_interval(estimate) else ""),
         *(_difference(row, comparison) if compared else ()),
-        " / ".join(f"{100 * count / total:.1f}" for count in outputs),
+        row.outputs,
         *["" if row.minutes is None else f"{row.minutes:.1f}"] * timed,
     ]
 
