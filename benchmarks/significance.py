@@ -171,7 +171,7 @@ def crossed_errors(
 
 def print_crossed(repetitions: int) -> None:
     print(f"\nCoverage where sentences cross with speakers, in %; {repetitions} repetitions")
-    print("| sentences x speakers, utterances | by speaker | by sentence | by speaker | crossed |")
+    print("| sentences x speakers, utterances | world | by sentence | by speaker | crossed |")
     print("|---|---|---:|---:|---:|")
     for sentences, speakers, utterances in ((30, 10, 120), (60, 20, 200), (100, 30, 500), (300, 60, 500)):
         for by_speaker in (0.0, 1.0):
