@@ -96,7 +96,8 @@ class Batch:
     """Tensors of some utterances, as their family's ``collate`` made them.
 
     Attributes:
-        inputs: whatever the family's ``loss`` needs.
+        inputs: whatever the family's ``loss`` needs; supervised token ids stand in ``labels`` [rows, tokens], -100
+            where nothing is supervised.
         num_targets: supervised target units (tokens) in it; sums over batches weigh each token alike.
         num_utterances: rows.
         audio_seconds: seconds of speech, padding not counted.

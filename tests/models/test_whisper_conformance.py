@@ -20,6 +20,18 @@ class WhisperSuite(ConformanceSuite):
             logits = model.module(input_features=features, decoder_input_ids=torch.tensor([[*prompt, *ids]])).logits
         return logits[0, len(prompt) - 1 :]
 
+    def reference_nats(self, model, utterance):
+        features = model.processor.feature_extractor(
+            utterance.samples(16_000), sampling_rate=16_000, return_tensors="pt"
+        ).input_features
+        target = model.processor.tokenizer.encode(" " + utterance.text, add_special_tokens=False)
+        prompt = model.prompt_ids(utterance.language)
+        # Labels without the start token: the library puts it in front of the decoder's inputs itself.
+        labels = [*[-100] * (len(prompt) - 1), *target, model.processor.tokenizer.eos_token_id]
+        inputs = torch.tensor([[*prompt, *target]])
+        mean = model.module(input_features=features, decoder_input_ids=inputs, labels=torch.tensor([labels])).loss
+        return mean * (len(target) + 1)
+
 
 class TestWhisper(WhisperSuite):
     make = staticmethod(tiny_whisper)

@@ -211,3 +211,16 @@ def test_gradients_flow_to_encoder_and_updates_and_are_the_same_when_checkpointe
 
 def test_whisper_is_samplable():
     assert isinstance(tiny_whisper(), Samplable)
+
+
+@pytest.mark.gpu
+def test_a_gpu_scores_and_draws_as_the_cpu():
+    cpu, gpu = tiny_whisper(layers=2), tiny_whisper(layers=2)
+    gpu.module.cuda()
+    options = SamplingOptions(temperature=0.9, top_p=0.9, top_k=40, max_new_tokens=10)
+    on_gpu = gpu.encode(gpu.collate(RAGGED).to("cuda")).select(ROWS)
+    on_cpu = encoded_of(cpu).select(ROWS)
+    drawn = [row[0] for row in gpu.sample(on_gpu, options)]
+    scores = [m.log_prob(e, drawn, options).values.cpu() for m, e in ((gpu, on_gpu), (cpu, on_cpu))]
+    torch.testing.assert_close(scores[0], scores[1], atol=1e-2, rtol=1e-2)
+    assert len(gpu.nbest(on_gpu, 3, options)) == len(ROWS)

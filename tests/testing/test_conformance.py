@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from asr_headroom.errors import ModelError
 from asr_headroom.models.decoding import Hypothesis, SamplingOptions
-from asr_headroom.models.protocols import Abilities, LossSum
+from asr_headroom.models.protocols import Abilities, LossSum, Recognizer, Samplable, Trainable
 from asr_headroom.models.whisper import Whisper
 from asr_headroom.testing.conformance import ConformanceSuite
 from asr_headroom.testing.tiny import tiny_whisper
@@ -203,3 +205,16 @@ def test_a_target_that_is_no_choice_of_tokens_keeps_all_its_ids():
     batch = model.collate(ConformanceSuite().speech("abc"))
     whole = ConformanceSuite().target_ids(model, batch, 0)
     assert ConformanceSuite().target(model, batch, 0) == Hypothesis(text="", token_ids=tuple(whole))
+
+
+def test_the_page_on_families_names_every_method_and_its_example_is_a_suite():
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    for protocol in (Recognizer, Trainable, Samplable):
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{protocol.__name__}`"))
+        own = {name for name in vars(protocol) if callable(getattr(protocol, name)) and not name.startswith("_")}
+        assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == own
+    code = page.split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(code, names)
+    assert issubclass(names["TestMine"], ConformanceSuite)
+    assert names["TestMine"].make().card.family == "whisper"

@@ -89,6 +89,10 @@ class FamilyChecks:
         """
         return None
 
+    def reference_nats(self, model: Any, utterance: Utterance) -> torch.Tensor | None:
+        """[] the library's own loss of one utterance's target, in nats, summed; None where there is none."""
+        return None
+
     # ------------------------------------------------------------------ shared by the checks
 
     def speech(self, *texts: str) -> list[Utterance]:

@@ -89,6 +89,17 @@ class TargetChecks(FamilyChecks):
         assert loss.num_targets == batch.num_targets
         assert loss.nats > 0
 
+    def test_loss_equals_the_librarys(self, model: Trainable) -> None:
+        """Utterance by utterance, against the library's own loss on inputs that the library made."""
+        utterances = self.speech()
+        with torch.no_grad():
+            references = [self.reference_nats(model, utterance) for utterance in utterances]
+        if any(reference is None for reference in references):
+            pytest.skip("reference_nats is not given")
+        total = sum(reference.item() for reference in references if reference is not None)
+        units = sum(model.collate([utterance]).num_targets for utterance in utterances)
+        assert self.alone(model, utterances) == pytest.approx(total / units, abs=self.tolerance)
+
     def test_languages(self, model: Trainable) -> None:
         """Each listed one is taken; an unknown one and, where one is needed, none are refused."""
         abilities, utterance = model.card.abilities, self.speech(self.texts[0])[0]
