@@ -18,7 +18,6 @@ from asr_headroom.metrics.significance import ClusterBy
 from asr_headroom.report.changed import Listing
 from asr_headroom.report.matrix import Matrix, build_matrix
 from asr_headroom.report.tables import TestTable
-from asr_headroom.results.store import Results
 
 __all__ = ["MAX_AUDITED", "MAX_EXPLAINED", "MAX_SPLIT", "Findings", "find_reasons"]
 
@@ -112,13 +111,11 @@ def _splits(listings: Sequence[Listing], cluster: ClusterBy) -> list[DifferenceS
 
 
 def _audit(tables: Sequence[TestTable]) -> Audit | None:
-    files = {_source(row.results): row.results for table in tables for row in table.rows}
+    several = len(tables) > 1
+    files = {
+        f"{row.name} on {table.data}" if several else row.name: row.results for table in tables for row in table.rows
+    }
     return audit(files) if len(files) <= MAX_AUDITED else None
-
-
-def _source(results: Results) -> str:
-    """Where a reader finds it: what was given on the command line, else its name."""
-    return str(results.path or results.run.data.get("source") or results.run.name)
 
 
 def _suspects(tables: Sequence[TestTable]) -> list[tuple[str, Suspects]]:

@@ -193,7 +193,7 @@ def _verdict(
         p=format_p(c.p_value) if c.num_clusters > 1 else "",
         statistics=explain_comparison(c),
         changed=changed,
-        about=". ".join(about) + "." * bool(about),
+        about=" ".join(f"{text[0].upper()}{text[1:]}." for text in about),
         strip=strip,
         reason=_reason(split, explanation) if split is not None and split.difference else None,
         facts=[(label, text) for label, text in comparison_facts(pair) if label not in ("base", "system", "difference")]

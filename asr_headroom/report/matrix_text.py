@@ -45,7 +45,8 @@ def matrix_verdict(matrix: Matrix) -> str:
     if not tied:
         rest = f"all {others} others" if others > 1 else matrix.names[1]
         return f"best: {best}, {rate}; better than {rest}"
-    rest = f", and is better than the other {others - len(tied)}" if len(tied) < others else ""
+    beaten = [name for i, name in enumerate(matrix.names) if i and i not in tied]
+    rest = f", and is better than {beaten[0] if len(beaten) == 1 else f'the other {len(beaten)}'}" if beaten else ""
     named = _list([matrix.names[i] for i in tied])
     return f"cannot tell which is best: {best} has the lowest {rate}, cannot be told from {named}{rest}"
 

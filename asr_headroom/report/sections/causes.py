@@ -49,8 +49,8 @@ def _grid(title: str, split: DifferenceSplit) -> Grid:
         f"{100 * split.base.rate:.2f}",
         f"{100 * split.system.rate:.2f}",
         Cell(format_points(split.difference), strong=True),
-        "",
-        "",
+        Cell(" "),
+        Cell(" "),
     ]
     return Grid(
         title=title,
@@ -73,5 +73,5 @@ def _row(part: CauseDifference, largest: float) -> list[Cell | str]:
         f"{100 * part.system:.2f}",
         Cell(format_points(part.difference), small=interval, ink=told.replace(" ", "-") if part.difference else ""),
         Cell(bar=part.difference / largest),
-        "" if part.share is None else f"{100 * part.share:.0f} %".replace("-", "−"),
+        "" if part.share is None else f"{round(100 * part.share)} %".replace("-", "−"),
     ]
