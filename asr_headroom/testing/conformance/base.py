@@ -80,7 +80,10 @@ class FamilyChecks:
     def decode_target(self, model: Trainable, ids: Sequence[int]) -> str:
         """Text of supervised token ids; ``model.processor.tokenizer`` by default."""
         tokenizer: Any = model.processor.tokenizer  # type: ignore[attr-defined]
-        return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+        options: dict[str, Any] = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        if not model.card.abilities.tokenwise:
+            options["group_tokens"] = False  # targets are letters, not a path in which neighbours are one
+        return tokenizer.decode(list(ids), **options).strip()
 
     def reference_logits(self, model: Any, utterance: Utterance, ids: Sequence[int]) -> torch.Tensor | None:
         """[tokens + 1, vocab] logits that predict each of ``ids`` and what follows, found without the family's code.
