@@ -101,7 +101,7 @@ def _row(entry: Any, language: str | None) -> dict[str, Any]:
         architecture = known.get(checkpoint.model_id)
         row["checkpoints"].append(
             dataclasses.asdict(checkpoint)
-            | {"languages": languages, "parameters": architecture.parameters if architecture else None}
+            | {"languages": languages, "parameters": architecture.parameters if architecture else checkpoint.parameters}
         )
     return row
 
@@ -161,7 +161,11 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
             cells = [f"`{row['family']}`", f"`{checkpoint['model_id']}`", _size(checkpoint["parameters"])]
             cells += [checkpoint["licence"], _languages(checkpoint["languages"]), checkpoint["note"]]
             lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Weights are computed from published dimensions; licences are those of the hub pages.", ""]
+    lines += [
+        "",
+        "Weights are computed from published dimensions where these are known; licences are those of the hub pages.",
+        "",
+    ]
     notes = [f"* `{row['family']}`: {note}" for row in rows for note in row["notes"]]
     lines += ["## What to know", "", *notes, ""]
     lines += ["## Not runnable here", "", "Their prediction files can be rows of a benchmark and of a report.", ""]

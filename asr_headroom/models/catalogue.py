@@ -22,12 +22,14 @@ class Checkpoint:
         model_id: on the hub.
         licence: as its page states it.
         languages: primary subtags, where they differ from the family's.
+        parameters: number of weights, where :mod:`asr_headroom.models.architecture` does not compute it.
         note: what sets it apart.
     """
 
     model_id: str
     licence: str
     languages: tuple[str, ...] | None = None
+    parameters: int | None = None
     note: str = ""
 
 
