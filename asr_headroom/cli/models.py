@@ -137,7 +137,7 @@ def _text(rows: list[dict[str, Any]], *, details: bool) -> str:
         lines += [f"{'':<16} {note}" for note in row["notes"] if details]
         lines.append("")
     if not details:
-        lines.append("Not runnable here; bring a file of their predictions, and bench and report take it as a row:")
+        lines.append("Not runnable here; score, compare and report read a file of their predictions:")
         lines += [f"  {entry['title']} ({', '.join(entry['model_ids'])}): {entry['reason']}" for entry in _elsewhere()]
     return "\n".join(lines) if rows else "no checkpoint in the catalogue can be told that language"
 
@@ -168,7 +168,7 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     ]
     notes = [f"* `{row['family']}`: {note}" for row in rows for note in row["notes"]]
     lines += ["## What to know", "", *notes, ""]
-    lines += ["## Not runnable here", "", "Their prediction files can be rows of a benchmark and of a report.", ""]
+    lines += ["## Not runnable here", "", "`score`, `compare` and `report` read files of their predictions.", ""]
     lines += [
         f"* **{entry['title']}** ({', '.join(f'`{model_id}`' for model_id in entry['model_ids'])}): {entry['reason']}."
         for entry in _elsewhere()

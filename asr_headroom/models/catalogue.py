@@ -150,5 +150,5 @@ def catalogue() -> tuple[FamilyEntry, ...]:
 
 
 def elsewhere() -> tuple[Elsewhere, ...]:
-    """What does not run here; ``bench`` and ``report`` take its prediction files as rows."""
+    """What does not run here; ``score``, ``compare`` and ``report`` read files of its predictions."""
     return _ELSEWHERE
