@@ -35,8 +35,16 @@ class _Family(NamedTuple):
 
 # The first family that names a model type is the one a checkpoint of that type is loaded as.
 _FAMILIES = {
+    "granite-speech": _Family("asr_headroom.models.granite_speech:load", ("granite_speech", "granite_speech_plus")),
+    "granite-speech5": _Family("asr_headroom.models.mel_ctc:load", ("granite_speech5_ctc",)),
+    "lasr": _Family("asr_headroom.models.mel_ctc:load", ("lasr_ctc",)),
+    "parakeet-ctc": _Family("asr_headroom.models.mel_ctc:load", ("parakeet_ctc",)),
+    "parakeet-rnnt": _Family("asr_headroom.models.parakeet_transducer:load", ("parakeet_rnnt",)),
+    "parakeet-tdt": _Family("asr_headroom.models.parakeet_transducer:load", ("parakeet_tdt",)),
     "qwen3-asr": _Family("asr_headroom.models.qwen3_asr:load", ("qwen3_asr",)),
+    "wav2vec2-ctc": _Family("asr_headroom.models.wav2vec2_ctc:load", ("wav2vec2", "hubert", "wav2vec2-bert")),
     "whisper": _Family("asr_headroom.models.whisper:load", ("whisper",)),
+    "whisper-ctc": _Family("asr_headroom.models.whisper_ctc:load", ("whisper_ctc", "whisper")),
 }
 
 _ONLY_WITH_WINDOWS = "window"
