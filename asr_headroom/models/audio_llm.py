@@ -93,7 +93,7 @@ class AudioLanguageModel(abc.ABC):
             samples: [samples] float32.
 
         Returns:
-            Float32; frames are the last dimension.
+            Float32, in the family's own form.
         """
 
     @abc.abstractmethod

@@ -26,7 +26,7 @@ def load_parts(
     random_init: bool = False,
     seed: int = 0,
     check: Callable[[str, Mapping[str, Any]], None] | None = None,
-    prepare: Callable[[Any], None] | None = None,
+    load_weights: Callable[[Any, str, torch.dtype], nn.Module] | None = None,
 ) -> tuple[nn.Module, Any]:
     """Model and processor from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -39,7 +39,7 @@ def load_parts(
         random_init: keep architecture and processor, draw new weights.
         seed: of the new weights.
         check: refuses a source by its config, before anything large is read.
-        prepare: what the loaded model needs before an adapter is put on it.
+        load_weights: reads a class's weights from a source, where there is more to it than ``from_pretrained``.
 
     Raises:
         ModelError: not found, another family, or weights are missing, unexpected or damaged.
@@ -61,12 +61,12 @@ def load_parts(
         config = load_pretrained(module_class.config_class.from_pretrained, source)
         torch.manual_seed(seed)
         module = module_class(config).to(weights_dtype)
+    elif load_weights is not None:
+        module = load_weights(module_class, source, weights_dtype)
     else:
         module = load_pretrained(
             module_class.from_pretrained, source, weights=True, dtype=weights_dtype, attn_implementation="sdpa"
         )
-    if prepare is not None:
-        prepare(module)
     if Path(source).is_dir():
         # An adapter stores this name as its base; a relative path would break from another working directory.
         module.name_or_path = str(Path(source).resolve())
