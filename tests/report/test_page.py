@@ -245,7 +245,7 @@ def test_gain_and_damage_stand_together(base, tuned, guard):
     assert "12.0 → 6.5 words per minute, better half way from the base (0.5) it is the best" in damage
     assert "change in error rate against the base" in damage
     assert html.count('aria-label="On the way from the base') == 1
-    assert "delivered half way from the base (0.5)" in text[: text.index("Systems")]
+    assert "Delivered half way from the base (0.5)" in text[: text.index("Systems")]
     assert "were spent, and count here, once" in text
     assert "the guard sets as a veto" in text
 
