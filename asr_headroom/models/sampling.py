@@ -33,6 +33,7 @@ __all__ = [
 
 _CHUNK_ELEMENTS = 2**24
 """Logits that exist at once while scoring: 64 MiB in float32, large enough to keep a processor busy."""
+_NUCLEUS_WIDTH = 1024
 
 
 class Draw(NamedTuple):
@@ -236,18 +237,32 @@ def _support(scaled: torch.Tensor, options: SamplingOptions) -> torch.Tensor | N
     if 0 < options.top_k < scaled.shape[-1]:
         inside = scaled >= scaled.topk(options.top_k, dim=-1).values[..., -1:]
     if options.top_p < 1:
-        kept = scaled if inside is None else scaled.masked_fill(~inside, -torch.inf)
-        probs, order = kept.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
-        # What comes before a token decides, so that the likeliest always stays.
-        before = probs.cumsum(dim=-1, dtype=torch.float64) - probs
-        nucleus = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before < options.top_p)
+        nucleus = _nucleus(scaled if inside is None else scaled.masked_fill(~inside, -torch.inf), options)
         inside = nucleus if inside is None else nucleus & inside
     return inside
 
 
+def _nucleus(scaled: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
+    """[..., vocab] bool: the fewest likeliest tokens that reach ``top_p``.
+
+    Sorting a whole vocabulary costs more than a small decoder; the likeliest thousand nearly always suffice.
+    """
+    probs = scaled.softmax(dim=-1)
+    width = options.top_k or _NUCLEUS_WIDTH
+    while True:
+        likeliest, order = probs.topk(min(width, probs.shape[-1]), dim=-1)
+        reached = likeliest.cumsum(dim=-1, dtype=torch.float64)
+        if width >= probs.shape[-1] or (reached[..., -1] >= options.top_p).all():
+            break
+        width *= 8
+    # What comes before a token decides, so that the likeliest always stays.
+    before = reached - likeliest
+    return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, order, before < options.top_p)
+
+
 def pick(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """[rows] the token at which each row's cumulative probability passes its number in [0, 1); never one of none."""
-    cumulative = log_probs.double().exp().cumsum(dim=-1)
+    cumulative = log_probs.exp().cumsum(dim=-1, dtype=torch.float64)
     total = cumulative[:, -1:].contiguous()
     picked = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
     return torch.minimum(picked, torch.searchsorted(cumulative, total)).squeeze(-1)

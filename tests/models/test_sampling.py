@@ -49,6 +49,18 @@ def bigrams(vocab=7, seed=0):
     return 2 * torch.randn(vocab, vocab, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 5.0])
+def test_the_nucleus_of_a_large_vocabulary_is_that_of_a_whole_sort(scale):
+    """Nearly flat, it takes more tokens than are looked at first."""
+    logits = scale * torch.randn(3, 20_000)
+    expected = TopPLogitsWarper(0.95)(None, logits).log_softmax(-1)
+    ours = restricted_log_probs(logits, SamplingOptions(top_p=0.95))
+    differ = (ours.isfinite() != expected.isfinite()).sum(-1)
+    assert differ.max() <= 2  # sums of 20 000 float32 numbers differ in the last digits
+    both = ours.isfinite() & expected.isfinite()
+    torch.testing.assert_close(ours[both], expected[both], atol=1e-3, rtol=0)
+
+
 def draw(table, rows, options, **more):
     return draw_tokens(table[END].expand(rows, -1), Bigram(table, rows), options, end_id=END, **more)
 
