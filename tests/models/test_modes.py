@@ -21,9 +21,15 @@ def network():
 def test_each_part_returns_to_its_own_mode_even_after_an_error():
     module = network().train()
     module[2].eval()
-    with pytest.raises(RuntimeError), evaluating(module):
-        assert not any(part.training for part in module.modules())
+    inside = []
+
+    def fail():
+        inside.extend(part.training for part in module.modules())
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), evaluating(module):
+        fail()
+    assert inside == [False] * 5
     assert [part.training for part in module] == [True, True, False, True]
 
 
