@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ _CONTEXT = 3
 """Units shown on either side of a suspect place."""
 
 _UNKNOWN = "unknown"
-"""All systems of unknown family count as one: two fine-tunings of one model would agree for no reason of the text."""
+"""Systems of unknown family never make an agreement: two fine-tunings of one model agree for no reason of the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Suspects:
         places: the strongest suspicion first: the widest agreement, then the fewest families that hear the reference
             after all, the most readings, systems, errors; then the order of the test.
         shares: of each system, in the order given.
-        num_families: in the test.
+        num_families: known ones in the test.
         num_utterances: tested.
         num_suspect_utterances: with at least one suspect place.
     """
@@ -158,11 +158,11 @@ def find_suspects(
         systems: of at least two families, on the same utterances.
         normalizer: applied to everything before it is compared; with a raw profile, habits of format count too.
         families: family of a system by the name of its run. Default: the family that the run itself names, else the
-            first word of the model's hub id; those of unknown family count as one.
+            first word of the model's hub id; those of unknown family never make an agreement.
         min_agreement: share of the families that has to be exceeded, in [0, 1).
 
     Raises:
-        UsageError: fewer than two families, a family for a system that is not there, or ``min_agreement`` out of
+        UsageError: fewer than two known families, a family for a system that is not there, or ``min_agreement`` out of
             range.
         ResultsError: the systems were not tested on the same utterances.
     """
@@ -174,7 +174,7 @@ def find_suspects(
     return Suspects(
         places=_places(rows, agreed, [results.run.name for results in systems], family, normalizer),
         shares=_shares(rows, agreed, [results.run.name for results in systems]),
-        num_families=len(set(family)),
+        num_families=len(_known(family)),
         num_utterances=len(rows),
         num_suspect_utterances=len({found.row.id for found in agreed}),
     )
@@ -186,13 +186,18 @@ def _families(systems: Sequence[Results], given: Mapping[str, str]) -> list[str]
     if unknown:
         raise UsageError(f"families name '{unknown[0]}', which is none of the systems ({', '.join(names)})")
     family = [given.get(results.run.name) or _family(results.run) for results in systems]
-    if len(set(family)) < 2:
+    known = _known(family)
+    if len(known) < 2:
         raise UsageError(
-            f"suspect references need systems of at least two families, not {len(set(family))} "
+            f"suspect references need systems of at least two known families, not {len(known)} "
             f"({', '.join(sorted(set(family))) or 'no system'}); give predictions of another model too, or name "
             "the families"
         )
     return family
+
+
+def _known(family: Iterable[str]) -> set[str]:
+    return set(family) - {_UNKNOWN}
 
 
 def _family(run: RunInfo) -> str:
@@ -233,11 +238,11 @@ def _agreed(row: _Row, family: Sequence[str], min_agreement: float) -> list[_Agr
     for index, edits in enumerate(row.edits):
         for edit in edits:
             who[edit].add(index)
-    needed = max(2, math.floor(min_agreement * len(set(family))) + 1)
+    needed = max(2, math.floor(min_agreement * len(_known(family))) + 1)
     return [
         _Agreed(row, edit, frozenset(systems))
         for edit, systems in who.items()
-        if len({family[index] for index in systems}) >= needed
+        if len(_known(family[index] for index in systems)) >= needed
     ]
 
 
@@ -274,7 +279,7 @@ def _suspect(
         for index, edits in enumerate(found.row.edits)
         if not any(own.touches(edit) for own in edits)
     }
-    agreement = sum(len({family[index] for index in found.systems}) for found in group)
+    agreement = sum(len(_known(family[index] for index in found.systems)) for found in group)
     return Suspect(
         reference=joint.join(reference[edit.start : edit.end]),
         heard=joint.join(edit.heard),
@@ -285,9 +290,9 @@ def _suspect(
         ids=tuple(found.row.id for found in group),
         num_readings=num_readings,
         systems=tuple(names[index] for index in sorted(systems)),
-        families=tuple(sorted({family[index] for index in systems})),
+        families=tuple(sorted(_known(family[index] for index in systems))),
         families_as_written=tuple(sorted({family[index] for index in as_written})),
-        agreement=agreement / (len(set(family)) * len(group)),
+        agreement=agreement / (len(_known(family)) * len(group)),
     )
 
 
