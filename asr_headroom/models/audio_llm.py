@@ -60,8 +60,8 @@ class AudioLanguageModel(abc.ABC):
     licence: ClassVar[str | None] = None
     longest: ClassVar[float] = math.inf
     """Seconds of audio that checkpoints of the family are meant to take at once."""
-    end_token: ClassVar[str]
-    """Ends what the model writes; the generation config may name others that end it too."""
+    end_token: ClassVar[str | None] = None
+    """Ends what the model writes, the tokenizer's by default; the generation config may name others that do so too."""
 
     def __init__(self, module: nn.Module, processor: Any, *, model_id: str) -> None:
         self.processor = processor
@@ -319,7 +319,8 @@ class AudioLanguageModel(abc.ABC):
     @property
     def end_id(self) -> int:
         """Token that ends what the model writes."""
-        return self.processor.tokenizer.convert_tokens_to_ids(self.end_token)
+        tokenizer = self.processor.tokenizer
+        return tokenizer.convert_tokens_to_ids(self.end_token or tokenizer.eos_token)
 
     @property
     def _end_ids(self) -> frozenset[int]:
