@@ -7,6 +7,7 @@ Each rewrite is applied to reference and hypothesis alike, before the profile in
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -87,16 +88,42 @@ def match_spacing(reference: Sequence[str], hypothesis: Sequence[str], unit: Uni
         common = [
             at for at in range(block.src_start, block.src_end + 1) if at in left_starts and at + shift in right_starts
         ]
-        if len(common) < 2:
-            continue
-        first, last = right_starts[common[0] + shift], right_starts[common[-1] + shift]
-        if first < done:
-            continue
-        matched += hypothesis[done:first]
-        matched += reference[left_starts[common[0]] : left_starts[common[-1]]]
-        done = last
+        for begin, end in itertools.pairwise(common):
+            first, last = right_starts[begin + shift], right_starts[end + shift]
+            if first < done:
+                continue
+            matched += hypothesis[done:first]
+            matched += _in_words_of(reference[left_starts[begin] : left_starts[end]], hypothesis[first:last])
+            done = last
     matched += hypothesis[done:]
     return list(reference), matched
+
+
+def _in_words_of(reference: Sequence[str], hypothesis: Sequence[str]) -> list[str]:
+    """The reference's words for a stretch of the same letters, with the hypothesis' own marks around it.
+
+    A full stop or a quotation mark beside a word is punctuation, which is another cause.
+    """
+    before, heard, after = _without_outer_marks(hypothesis)
+    _, words, _ = _without_outer_marks(reference)
+    if not words or not heard:
+        return list(hypothesis)
+    words[0] = _edge(heard[0], 1) + words[0][len(_edge(words[0], 1)) :]
+    words[-1] = words[-1][: len(words[-1]) - len(_edge(words[-1], -1))] + _edge(heard[-1], -1)
+    return [*before, *words, *after]
+
+
+def _without_outer_marks(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Marks that stand alone before the words, the words, and such marks after them; hyphens are no marks here."""
+    spoken = [i for i, word in enumerate(words) if any(map(_is_letter, word)) or set(word) <= set(_JOINTS)]
+    first, last = (spoken[0], spoken[-1] + 1) if spoken else (len(words), len(words))
+    return list(words[:first]), list(words[first:last]), list(words[last:])
+
+
+def _edge(word: str, direction: int) -> str:
+    """The marks at the beginning (1) or the end (-1) of a word; none of a word that is all marks."""
+    marks = "".join(itertools.takewhile(lambda character: not _is_letter(character), word[::direction]))
+    return "" if len(marks) == len(word) else marks[::direction]
 
 
 def cut_loops(text: str) -> str:
@@ -127,6 +154,8 @@ def _first_round(looped: str) -> str:
     return looped
 
 
+_JOINTS = "-‐‑–'’"
+"""What may join two words, or stand between them."""
 _ROUNDS = 4
 """Repetitions that make a loop, as in :func:`asr_headroom.analysis.outputs.loop_spans`."""
 
@@ -138,9 +167,14 @@ def _letters(words: Sequence[str]) -> tuple[str, dict[int, int]]:
     for index, word in enumerate(words):
         # The first of words without letters keeps the place.
         starts.setdefault(len(text), index)
-        text += [character for character in word if character.isalnum()]
+        text += filter(_is_letter, word)
     starts.setdefault(len(text), len(words))
     return "".join(text), starts
+
+
+def _is_letter(character: str) -> bool:
+    """Letters and digits; vowel signs, which in many scripts tell words apart; and signs that are read aloud."""
+    return character.isalnum() or character in "%‰" or unicodedata.category(character)[0] in "MS"
 
 
 def _one_script(text: str, language: str) -> str:

@@ -22,6 +22,13 @@ def test_examples():
         ("un chat noir", "un chien noir", "un chien noir"),
         ("", "oui", "oui"),
         ("oui", "", ""),
+        # Marks beside a word are punctuation, not spacing.
+        ("le mot est", "le mot. est", "le mot. est"),
+        ("peut être là", "« peut-être. là", "« peut être. là"),
+        ("« oui » dit", "oui dit", "oui dit"),
+        ("30 % des", "30% des", "30 % des"),
+        # Vowel signs are letters: another vowel is another word.
+        ("वह के साथ", "वह का साथ", "वह का साथ"),
     ],
 )
 def test_spacing_follows_the_reference_where_letters_agree(reference, hypothesis, matched):
