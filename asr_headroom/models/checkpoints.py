@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,21 @@ def base_module(module: nn.Module) -> Any:
     return module.get_base_model() if hasattr(module, "get_base_model") else module  # type: ignore[operator]
 
 
-def load_pretrained(from_pretrained: Callable[..., Any], source: str, *, weights: bool = False, **options: Any) -> Any:
+def load_pretrained(
+    from_pretrained: Callable[..., Any],
+    source: str,
+    *,
+    weights: bool = False,
+    replaced: str | None = None,
+    **options: Any,
+) -> Any:
     """Calls a ``from_pretrained`` and turns its failures into errors that say what to do.
 
     Args:
         from_pretrained: the class method.
         source: hub id or folder.
         weights: it loads weights; refuse missing, unexpected and mismatched tensors.
+        replaced: pattern of tensors that may be, because the caller draws them anew or has no use for them.
         options: passed on.
 
     Raises:
@@ -52,6 +61,8 @@ def load_pretrained(from_pretrained: Callable[..., Any], source: str, *, weights
             "give a hub id, or a folder written by save_pretrained"
         ) from error
     wrong = {name: sorted(map(str, report.get(name) or ())) for name in _REPORTED}
+    if replaced:
+        wrong = {name: [key for key in keys if not re.search(replaced, key)] for name, keys in wrong.items()}
     if any(wrong.values()):
         listing = "; ".join(
             f"{len(keys)} {kind.removesuffix('_keys')} ({', '.join(keys[:3])}{' …' if len(keys) > 3 else ''})"
@@ -72,7 +83,8 @@ def read_adapter_base(model_id: str) -> str | None:
         ModelError: the adapter's config cannot be read or names no base.
     """
     path = Path(model_id) / _ADAPTER_FILE
-    if not path.is_file():
+    # Beside a model's own config an adapter is a part of that model, and its family's affair.
+    if not path.is_file() or (Path(model_id) / "config.json").is_file():
         return None
     try:
         base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")

@@ -50,7 +50,7 @@ class LoraConfig:
 
 
 def attach_lora(model: T, config: LoraConfig, *, seed: int = 0) -> T:
-    """The model with fresh low-rank updates on its projections; only they are trainable.
+    """The model with fresh low-rank updates on its projections; they and ``modules_to_save`` alone are trainable.
 
     Args:
         model: any trainable family; its module is changed in place by PEFT.
@@ -69,6 +69,7 @@ def attach_lora(model: T, config: LoraConfig, *, seed: int = 0) -> T:
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        modules_to_save=list(model.card.modules_to_save) or None,
         bias="none",
     )
 

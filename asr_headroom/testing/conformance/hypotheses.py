@@ -150,6 +150,8 @@ class HypothesisChecks(FamilyChecks):
         encoded = self._encoded(samplable, self.texts[2])
         drawn = Counter((h.token_ids, h.truncated) for h in samplable.sample(encoded, options)[0])
         (ids, truncated), frequency = drawn.most_common(1)[0]
+        if frequency < 20:
+            pytest.skip("no hypothesis is drawn often enough to be counted")
         hypothesis = Hypothesis(text="", token_ids=ids, truncated=truncated)
         with torch.no_grad():
             probability = samplable.log_prob(encoded, [hypothesis], options).values.sum().exp().item()

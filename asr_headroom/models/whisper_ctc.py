@@ -1,0 +1,218 @@
+"""A CTC head on a Whisper encoder: no decoder, no loops, text as fast as the encoder runs.
+
+The encoder is Whisper's own, pretrained or drawn anew; the head is one linear layer over characters. Windows are as in
+:mod:`asr_headroom.models.whisper`: 30 s, or fitted to the whole seconds that hold the recording. Only the frames of the
+recording itself (50 per second) go into loss and text, not those of the padding behind it.
+
+transformers has no such class; :class:`WhisperForCTC` is one in its manner, so that ``from_pretrained``, PEFT and
+checkpointing work. Loading takes a folder that this family wrote, or, with a vocabulary, any Whisper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    PretrainedConfig,
+    Wav2Vec2Processor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
+
+from asr_headroom.audio.features import log_mel
+from asr_headroom.data.manifest import Utterance
+from asr_headroom.errors import ModelError
+from asr_headroom.models.checkpoints import load_pretrained, read_adapter_base
+from asr_headroom.models.ctc import CtcModel
+from asr_headroom.models.ctc_loading import CtcClasses, load_ctc
+from asr_headroom.models.vocabulary import Vocabulary, read_vocabulary
+from asr_headroom.models.whisper import Window, encode_features
+
+__all__ = ["WhisperCtc", "WhisperCtcConfig", "WhisperForCTC", "load"]
+
+_FIT_STEP_SECONDS = 1.0
+"""As for Whisper with its decoder."""
+
+
+class WhisperCtcConfig(WhisperConfig):
+    """Whisper's config without a decoder; ``vocab_size`` is the head's."""
+
+    model_type = "whisper_ctc"
+
+
+class WhisperForCTC(WhisperPreTrainedModel):
+    """Encoder and head.
+
+    Args:
+        config: dimensions of the encoder, ``vocab_size`` of the head.
+    """
+
+    config_class = WhisperCtcConfig
+    config: WhisperCtcConfig
+    main_input_name = "input_features"
+
+    def __init__(self, config: WhisperCtcConfig) -> None:
+        super().__init__(config)
+        self.encoder = WhisperEncoder(config)
+        self.ctc_head = nn.Linear(config.d_model, config.vocab_size)
+        self.post_init()
+
+    def forward(self, input_features: torch.Tensor) -> torch.Tensor:
+        """[batch, mels, frames] to logits [batch, frames / 2, vocab], for any number of frames up to the window."""
+        return self.ctc_head(encode_features(self.encoder, input_features))
+
+
+def load(
+    model_id: str,
+    *,
+    window: Window = "full",
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_init: bool = False,
+    seed: int = 0,
+    vocabulary: Vocabulary | None = None,
+) -> WhisperCtc:
+    """A model that this family wrote, or the encoder of any Whisper with a fresh head.
+
+    Args:
+        model_id: hub id, folder, or folder of a PEFT adapter.
+        window: ``full`` is the window the encoder was built for (30 s), ``fit`` the seconds that hold each recording.
+        dtype: of the weights; training wants float32.
+        device: where to put them; ``auto`` is the GPU where there is one.
+        random_init: keep the architecture, draw new weights.
+        seed: of new weights.
+        vocabulary: of a fresh head; needed for a Whisper.
+
+    Raises:
+        ModelError: not found, of another family, a Whisper without a vocabulary, or weights are missing, unexpected or
+            damaged.
+    """
+    source = read_adapter_base(model_id) or model_id
+    kind = load_pretrained(PretrainedConfig.get_config_dict, source)[0].get("model_type")
+    if kind not in ("whisper", "whisper_ctc"):
+        raise ModelError(f"'{source}' is of type {kind!r}; this family reads whisper and whisper_ctc")
+    if kind == "whisper" and vocabulary is None and read_vocabulary(model_id) is None:
+        raise ModelError(
+            f"'{source}' is a Whisper with its decoder; `asr-headroom train --vocabulary from-data` puts a CTC head on "
+            "its encoder and trains it"
+        )
+    loaded = load_ctc(
+        model_id,
+        CtcClasses(
+            model=WhisperForCTC,
+            processor=Wav2Vec2Processor,
+            features=WhisperFeatureExtractor,
+            head="ctc_head",
+            without_head="$.",
+            pretrained=_pretrained_encoder if kind == "whisper" else None,
+        ),
+        dtype=dtype,
+        device=device,
+        random_init=random_init,
+        seed=seed,
+        vocabulary=vocabulary,
+    )
+    return WhisperCtc(
+        loaded.module,
+        loaded.processor,
+        model_id=model_id,
+        window=window,
+        vocabulary=loaded.vocabulary,
+        fresh_head=loaded.fresh_head,
+    )
+
+
+def _pretrained_encoder(source: str, config: Any, dtype: torch.dtype) -> nn.Module:
+    whisper = load_pretrained(WhisperForConditionalGeneration.from_pretrained, source, weights=True, dtype=dtype)
+    module = WhisperForCTC(config).to(dtype)
+    module.encoder.load_state_dict(whisper.model.encoder.state_dict())
+    return module
+
+
+class WhisperCtc(CtcModel):
+    """One encoder with its head; see the module's docstring.
+
+    Args:
+        module: a :class:`WhisperForCTC`, or a PEFT model around it.
+        processor: Whisper's feature settings and the tokenizer of the head.
+        model_id: what it is called in results.
+        window: full or fit.
+        vocabulary: of the head.
+        fresh_head: it is not in the checkpoint that an adapter would name as its base.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        processor: Any,
+        *,
+        model_id: str,
+        window: Window = "full",
+        vocabulary: Vocabulary | None = None,
+        fresh_head: bool = False,
+    ) -> None:
+        self.window: Window = window
+        extractor = processor.feature_extractor
+        self._window_samples: int = extractor.n_samples
+        self._samples_per_frame = 2 * extractor.hop_length
+        self._mel_filters = torch.from_numpy(np.asarray(extractor.mel_filters)).float()
+        super().__init__(
+            module,
+            processor,
+            model_id=model_id,
+            family="whisper-ctc",
+            head="ctc_head",
+            lora_targets=r"encoder\..*\.(q_proj|k_proj|v_proj|out_proj)",
+            vocabulary=vocabulary,
+            fresh_head=fresh_head,
+            max_duration=extractor.n_samples / extractor.sampling_rate,
+            batch_exact=window == "full",
+        )
+        # Sinusoids, a buffer in the original; from_pretrained forgets that they are not to be trained.
+        self._core.encoder.embed_positions.requires_grad_(False)
+        if self._window_samples // self._samples_per_frame != self._core.config.max_source_positions:
+            raise ModelError(
+                f"{model_id}: the feature settings give {self._window_samples // self._samples_per_frame} encoder "
+                f"positions but the model has {self._core.config.max_source_positions}; processor and weights do not "
+                "belong together"
+            )
+
+    def batch_key(self, utterance: Utterance) -> Hashable:
+        """The window in samples."""
+        return self._window_of(round(utterance.measured_duration() * self.card.sampling_rate))
+
+    def decoding_state(self) -> dict[str, Any]:
+        """Window and precision of the weights: both change outputs."""
+        return {"window": self.window, **super().decoding_state()}
+
+    def features(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """``waveforms`` [rows, samples] float32, zero-padded to the longest window; mels are made on the device."""
+        padded = torch.zeros(len(waveforms), max(self._window_of(len(waveform)) for waveform in waveforms))
+        for row, waveform in enumerate(waveforms):
+            padded[row, : len(waveform)] = torch.from_numpy(waveform)
+        return {"waveforms": padded}
+
+    def logits(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[rows, frames, vocab], one frame per 20 ms of the window."""
+        extractor = self.processor.feature_extractor
+        mel = log_mel(inputs["waveforms"], self._mel_filters, n_fft=extractor.n_fft, hop_length=extractor.hop_length)
+        return self._core(mel)
+
+    def frames_of(self, samples: int) -> int:
+        """50 per second, the last one begun."""
+        return min(math.ceil(samples / self._samples_per_frame), self._core.config.max_source_positions)
+
+    def _window_of(self, samples: int) -> int:
+        if self.window == "full":
+            return self._window_samples
+        step = round(_FIT_STEP_SECONDS * self.card.sampling_rate)
+        window = max(1, math.ceil(samples / step)) * step
+        # Two hops make one frame, so the window must hold a whole number of them.
+        return min(math.ceil(window / self._samples_per_frame) * self._samples_per_frame, self._window_samples)
