@@ -11,6 +11,7 @@ Start with :func:`categorize` for one utterance and :func:`count_categories` for
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ _LONG = {"word": 5, "mixed": 5, "character": 8}
 _CUT = {"word": 3, "mixed": 3, "character": 5}
 """Units missing at the end from which a deletion is a truncation."""
 _UNEXPLAINED = ("word_substitution", "character_substitution", "deletion", "insertion")
+_CAPITAL_NOUNS = ("de", "lb")
+"""Languages that write every noun with a capital, so that it tells no name."""
 _MAX_CELLS = 4096
 """Pairs of units up to which a block is paired by likeness; larger ones are babble, where nothing is alike."""
 
@@ -160,7 +163,7 @@ def categorize(
         (),
         unit,
         language_of(language),
-        frozenset(script_counts(reference)),
+        _scripts(reference, language),
         _names(reference) if cased else frozenset(),
     )
     looped = _looped_units(right, unit)
@@ -211,7 +214,12 @@ def count_categories(
 
 
 def is_cased(results: Results) -> bool:
-    """Whether references are written with capitals inside sentences, so that they tell names."""
+    """Whether references are written with capitals inside sentences, so that they tell names.
+
+    Not in German, which writes all nouns so.
+    """
+    if language_of(results.run.language) in _CAPITAL_NOUNS:
+        return False
     with_names = sum(bool(_names(p.reference)) for p in results.predictions)
     return with_names > 0.05 * len(results.predictions)
 
@@ -291,13 +299,23 @@ def _whole_output(reference: str, hypothesis: str, language: str | None) -> str 
     return "language_switch" if flags.wrong_language or flags.wrong_script else None
 
 
+def _scripts(reference: str, language: str | None) -> frozenset[str]:
+    """Scripts that the reference uses; Japanese is written in three, which one sentence need not all use."""
+    scripts = frozenset(script_counts(reference))
+    is_japanese = language_of(language) == "ja" or not scripts.isdisjoint(("HIRAGANA", "KATAKANA"))
+    return scripts | {"HIRAGANA", "KATAKANA", "CJK"} if is_japanese else scripts
+
+
 def _names(reference: str) -> frozenset[str]:
-    """Folded words with a capital that do not begin a sentence."""
-    names = set()
+    """Folded words with a capital that do not begin a sentence; none of a text in capitals throughout."""
+    names: set[str] = set()
+    if reference.isupper():
+        return frozenset()
     inside = False
     for word in reference.split():
         core = word.strip("«»\"'“”‘’()[]{}.,;:!?…—–- ")
-        if inside and core[:1].isupper():
+        # The English pronoun is no name.
+        if inside and core[:1].isupper() and re.split("['’]", core)[0] != "I":
             names.add(core.casefold())
         inside = not word.endswith((".", "!", "?", "…", ":"))
     return frozenset(names)

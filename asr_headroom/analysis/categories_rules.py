@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import Levenshtein
 
 from asr_headroom.analysis import chinese, french
-from asr_headroom.analysis.formats import in_digits, without_marks
+from asr_headroom.analysis.formats import in_digits, is_letter, without_marks
 from asr_headroom.text.detect import script_counts
 from asr_headroom.text.languages import macro_language
 from asr_headroom.text.units import Unit
@@ -150,11 +150,17 @@ def _holds_name(stretch: Stretch) -> bool:
 
 
 def _same_letters(stretch: Stretch) -> bool:
-    left, right = ("".join(filter(str.isalnum, text.casefold())) for text in (stretch.left, stretch.right))
+    left, right = ("".join(filter(is_letter, text.casefold())) for text in (stretch.left, stretch.right))
     return left == right != ""
 
 
+_ACCENTED = {"LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW"}
+"""Scripts whose marks are accents or vowel points; elsewhere a mark makes another sound, as in か and が."""
+
+
 def _accent_only(stretch: Stretch) -> bool:
+    if not script_counts(stretch.left).keys() <= _ACCENTED:
+        return False
     left, right = (french.strip_accents(_folded(text)) for text in (stretch.left, stretch.right))
     return left == right != ""
 

@@ -21,7 +21,7 @@ from asr_headroom.text.normalize import get_normalizer
 from asr_headroom.text.steps import to_simplified
 from asr_headroom.text.units import Unit
 
-__all__ = ["Rewrite", "cut_loops", "in_digits", "match_spacing", "rewrites_for", "without_marks"]
+__all__ = ["Rewrite", "cut_loops", "in_digits", "is_letter", "match_spacing", "rewrites_for", "without_marks"]
 
 Rewrite = Callable[[str], str]
 
@@ -115,14 +115,14 @@ def _in_words_of(reference: Sequence[str], hypothesis: Sequence[str]) -> list[st
 
 def _without_outer_marks(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Marks that stand alone before the words, the words, and such marks after them; hyphens are no marks here."""
-    spoken = [i for i, word in enumerate(words) if any(map(_is_letter, word)) or set(word) <= set(_JOINTS)]
+    spoken = [i for i, word in enumerate(words) if any(map(is_letter, word)) or set(word) <= set(_JOINTS)]
     first, last = (spoken[0], spoken[-1] + 1) if spoken else (len(words), len(words))
     return list(words[:first]), list(words[first:last]), list(words[last:])
 
 
 def _edge(word: str, direction: int) -> str:
     """The marks at the beginning (1) or the end (-1) of a word; none of a word that is all marks."""
-    marks = "".join(itertools.takewhile(lambda character: not _is_letter(character), word[::direction]))
+    marks = "".join(itertools.takewhile(lambda character: not is_letter(character), word[::direction]))
     return "" if len(marks) == len(word) else marks[::direction]
 
 
@@ -167,13 +167,17 @@ def _letters(words: Sequence[str]) -> tuple[str, dict[int, int]]:
     for index, word in enumerate(words):
         # The first of words without letters keeps the place.
         starts.setdefault(len(text), index)
-        text += filter(_is_letter, word)
+        text += filter(is_letter, word)
     starts.setdefault(len(text), len(words))
     return "".join(text), starts
 
 
-def _is_letter(character: str) -> bool:
-    """Letters and digits; vowel signs, which in many scripts tell words apart; and signs that are read aloud."""
+def is_letter(character: str) -> bool:
+    """Letters and digits; vowel signs, which in many scripts tell words apart; and signs that are read aloud.
+
+    >>> is_letter("é"), is_letter("%"), is_letter(".")
+    (True, True, False)
+    """
     return character.isalnum() or character in "%‰" or unicodedata.category(character)[0] in "MS"
 
 

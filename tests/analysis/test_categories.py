@@ -188,3 +188,27 @@ def test_most_chinese_errors_sound_right():
     counted = count_categories(published("whisper_zh/lora_medium", "zh"), ZH)
     alike = sum(counted.of(category).share for category in ("homophone", "homophone_other_tone"))
     assert alike > 0.55
+
+
+def test_german_nouns_the_english_i_and_capitals_throughout_are_no_names():
+    german = run([("wir sahen das Haus und den Zug", "wir sahen das haus und den Zuck")] * 2, "de")
+    assert not is_cased(german)
+    assert not is_cased(run([("and then I said I'm here", "and then he said I'm here")] * 2, "en"))
+    assert not is_cased(run([("HE MET THE MAN THERE", "he met the men there")] * 2, "en"))
+
+
+@pytest.mark.parametrize(
+    ("language", "normalizer", "reference", "hypothesis", "category"),
+    [
+        # Katakana in a sentence that happens to hold none is still Japanese.
+        ("ja", "raw-characters", "今日は本を読む", "今日はテレビを読む", "language_switch"),
+        ("ja", "raw-characters", "学校に行きます", "学校に行ぎます", "accent_only"),
+        # के and का differ by a vowel sign alone: another word, not the same letters.
+        ("hi", "raw", "वह के साथ था", "वह का साथ था", "compound"),
+        ("hi", "raw", "वह के साथ था", "वह का साथ था", "accent_only"),
+    ],
+)
+def test_what_other_scripts_do_not_make(language, normalizer, reference, hypothesis, category):
+    pieces = categorize(reference, hypothesis, get_normalizer(normalizer), language)
+    assert pieces
+    assert category not in {piece.category for piece in pieces}
