@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -43,6 +44,15 @@ _MAX_NAMED_NUMBERS = 6
 """A numeric column with at most this many values (a distance, a channel) is sliced by value."""
 _POSITIONS = ("start", "end")
 """Where a segment lies in its recording; it says how a file was cut, not how it sounds."""
+
+_OF_THE_OUTPUT = frozenset(
+    (
+        *("hyp", "hypothesis", "pred", "prediction", "predicted", "output", "decoded", "recognized", "recognised"),
+        *("wer", "cer", "mer", "ter", "errors", "edits", "substitutions", "deletions", "insertions", "hits", "correct"),
+        *("confidence", "score", "logprob", "rtf", "latency", "norm", "normalized", "normalised"),
+    )
+)
+"""Words in the names of columns that somebody's scoring left behind."""
 
 Value = str | float | None
 
@@ -139,7 +149,8 @@ def slice_results(
         base: the run, or the one to be better than.
         system: the one to judge; None slices the base alone.
         normalizer: that both are scored under.
-        columns: to cut by; None takes every column from which at least two slices with a rate come.
+        columns: to cut by; None takes every column from which at least two slices with a rate come, and which was not
+            made from the outputs.
         cluster: what is resampled as a whole.
         min_clusters: a slice of fewer shows no rate.
 
@@ -162,6 +173,10 @@ def slice_results(
             )
     made, left_out = [], []
     for name in columns or values:
+        reason = None if columns else _is_no_condition(name, values[name])
+        if reason:
+            left_out.append((name, reason))
+            continue
         column = cut(name, values[name])
         reason = None if columns else _says_nothing(column, min_clusters)
         if reason:
@@ -291,6 +306,17 @@ def _bands(numbers: Sequence[float | None]) -> tuple[Callable[[float], str], lis
         *([f"{shown[-1]} or more"] if edges else []),
     ]
     return lambda number: labels[int(np.searchsorted(edges, number, side="right"))], labels
+
+
+def _is_no_condition(name: str, values: Sequence[Value]) -> str | None:
+    """Why a column says nothing of the conditions of a recording; None when it may."""
+    words = {word for word in re.split(r"[^a-z]+", name.lower()) if word}
+    if words & _OF_THE_OUTPUT:
+        return "made from the outputs; an error rate by it would only repeat them"
+    texts = [value for value in values if isinstance(value, str)]
+    if _as_numbers(values) is None and 2 * len(set(texts)) > len(values):
+        return f"{len(set(texts))} different texts; it names utterances, not groups of them"
+    return None
 
 
 def _says_nothing(column: Column, min_clusters: int) -> str | None:

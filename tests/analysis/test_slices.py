@@ -168,6 +168,24 @@ def test_columns_that_say_nothing_are_left_out_with_the_reason():
     assert "reference words" in reasons
 
 
+def test_what_somebodys_scoring_left_in_a_file_is_no_slice():
+    wrong = [0, 5] * 20
+    made = results(
+        wrong,
+        wer=[n / 10 for n in range(40)],
+        ref_norm=[f"text {n}" for n in range(40)],
+        comment=[f"note {n}" for n in range(40)],
+        hyp_text=["a", "b"] * 20,
+        scores=["1", "2"] * 20,
+    )
+    report = slice_results(made, normalizer=FR)
+    assert [column.name for column in report.columns] == ["scores"]
+    reasons = dict(report.left_out)
+    assert reasons["wer"] == reasons["hyp_text"] == reasons["ref_norm"]
+    assert reasons["comment"] == "40 different texts; it names utterances, not groups of them"
+    assert [column.name for column in slice_results(made, normalizer=FR, columns=["wer"]).columns] == ["wer"]
+
+
 def test_the_columns_of_either_run_serve():
     place = ["a", "b"] * 20
     imported = results([2] * 40, name="imported")
