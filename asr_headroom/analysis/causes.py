@@ -423,4 +423,5 @@ def _compare(base: np.ndarray, system: np.ndarray, lengths: np.ndarray, clusteri
 
 def _interval(values: np.ndarray, lengths: np.ndarray, clustering: Clustering) -> tuple[float, float]:
     interval = _compare(np.zeros(len(values)), values, lengths, clustering).interval
-    return interval.low, interval.high
+    # An interval of few clusters is symmetric, and a part that nowhere takes errors away cannot be below zero.
+    return (max(0.0, interval.low) if values.min() >= 0 else interval.low), interval.high

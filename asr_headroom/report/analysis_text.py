@@ -14,7 +14,9 @@ from asr_headroom.analysis.categories import CATEGORIES, CategoryCount
 from asr_headroom.analysis.causes import Cause, CauseDifference, DifferenceSplit, ErrorSplit
 from asr_headroom.analysis.distribution import BELOW, Distribution
 from asr_headroom.analysis.explanation import Explanation, SystemExplanation
+from asr_headroom.analysis.slices import Column, Slice
 from asr_headroom.report.verdict import format_interval, format_p, format_percent, format_points, has_interval
+from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.units import rate_name, unit_name
 
 __all__ = ["analysis_headline", "analysis_json", "analysis_lines"]
@@ -22,7 +24,11 @@ __all__ = ["analysis_headline", "analysis_json", "analysis_lines"]
 _KINDS = {"format": "format, not hearing", "output": "broken output, not hearing", "hearing": "hearing"}
 _MAX_TEXT = 24
 """Characters of an example that a table shows."""
-_MAX_SLICES = 12
+_MAX_SLICES = 8
+"""Of one column."""
+_MANY = 0.1
+"""Share of the errors from which missing ends are worth a note."""
+_HOW_TO_READ = "  points are parts of the error rate and add up; rates without one cause alone do not"
 
 
 def analysis_headline(explanation: Explanation) -> str:
@@ -81,19 +87,16 @@ def analysis_lines(explanation: Explanation) -> Iterator[str]:
     """The analysis as text, line by line; the first is :func:`analysis_headline`."""
     yield analysis_headline(explanation)
     yield _what_was_counted(explanation)
-    yield from (f"  note: {note}" for note in explanation.notes)
+    yield from (f"  note: {note}" for note in (*explanation.notes, *_missing_ends(explanation)))
     yield ""
     yield from _cause_lines(explanation)
-    yield ""
     yield from _category_lines(explanation)
     if explanation.confusions:
         yield ""
         yield from _confusion_lines(explanation)
     yield ""
     yield from _distribution_lines(explanation)
-    if explanation.regressions is not None:
-        yield ""
-        yield from _regression_lines(explanation)
+    yield from _regression_lines(explanation)
     slices = list(_slice_lines(explanation))
     if slices:
         yield ""
@@ -102,13 +105,33 @@ def analysis_lines(explanation: Explanation) -> Iterator[str]:
 
 def _what_was_counted(explanation: Explanation) -> str:
     normalizer = explanation.normalizer
-    text = f"  errors in {unit_name(normalizer.unit)} as {normalizer.id} counts them, which leaves formats as written; "
-    text += f"{explanation.num_utterances} utterances"
+    text = f"  errors in {unit_name(normalizer.unit)} as {normalizer.id} counts them{_hidden(normalizer)}; "
+    text += _number(explanation.num_utterances, "utterance")
     if explanation.difference is not None:
-        text += f", {explanation.difference.num_clusters} clusters by {explanation.difference.cluster_by}"
+        clusters = _number(explanation.difference.num_clusters, "cluster")
+        text += f", {clusters} by {explanation.difference.cluster_by}"
     if explanation.left_out:
         text += f"; {explanation.left_out} that only one of the two has are left out"
     return text
+
+
+def _hidden(normalizer: Normalizer) -> str:
+    """What the profile leaves nobody to see."""
+    if normalizer("A") == normalizer("a"):
+        raw = "raw-characters" if normalizer.unit == "character" else "raw"
+        return f" (without case and punctuation, which --normalizer {raw} shows)"
+    return ""
+
+
+def _missing_ends(explanation: Explanation) -> Iterator[str]:
+    """Hearing holds what was not written down at all, and an end that is missing may never have been heard."""
+    for side in (explanation.base, explanation.system):
+        cut = side.categories.of("truncation") if side is not None else None
+        if side is not None and cut is not None and cut.share >= _MANY:
+            yield (
+                f"{side.split.name} leaves out the end of {_number(cut.utterances, 'utterance')}, "
+                f"{100 * cut.share:.0f} % of its errors, counted as hearing; a token limit or cut audio does that, too"
+            )
 
 
 def _cause_lines(explanation: Explanation) -> Iterator[str]:
@@ -120,7 +143,9 @@ def _cause_lines(explanation: Explanation) -> Iterator[str]:
             if s.errors
         ]
         rows.append(("all errors", f"{100 * split.rate:.2f}", "", ""))
-        yield from _table(("cause", "points", "95 % interval", "rate without it"), rows)
+        if split.errors:
+            yield from _table(("cause", "points", "95 % interval", "rate without it"), rows)
+            yield _HOW_TO_READ
         yield from _capped_lines(split)
         return
     parts = [
@@ -135,11 +160,15 @@ def _cause_lines(explanation: Explanation) -> Iterator[str]:
         )
         for part in difference.ranked
     ]
+    if not parts:
+        yield "  neither of the two makes an error"
+        return
     before, after = (f"{100 * side.rate:.2f}" for side in (difference.base, difference.system))
     parts.append(("all errors", before, after, format_points(difference.difference), "", "", ""))
     yield from _table(
         ("cause", "base", "system", "points", "95 % interval", "p (Holm)", "rates without it alone"), parts
     )
+    yield f"{_HOW_TO_READ}; p (Holm) is adjusted for the number of rows"
     for side in (difference.base, difference.system):
         yield from _capped_lines(side)
 
@@ -152,15 +181,20 @@ def _without(difference: DifferenceSplit, part: CauseDifference) -> str:
 def _capped_lines(split: ErrorSplit) -> Iterator[str]:
     utterances, errors = split.overlong()
     if utterances:
+        has, holds = ("has", "holds") if utterances == 1 else ("have", "hold")
+        units = unit_name(split.normalizer.unit)
         yield (
-            f"  {split.name}: {utterances} utterances have more errors than words or characters were said and hold "
-            f"{errors} of {split.errors} errors; with formats equal and each utterance capped at its length the rate "
-            f"is {format_percent(split.rate_capped)} (uncapped {format_percent(split.rate_formats_equal)})"
+            f"  {split.name}: {_number(utterances, 'utterance')} {has} more errors than {units} were said and {holds} "
+            f"{errors} of {_number(split.errors, 'error')}; with formats equal and each utterance capped at its length "
+            f"the rate is {format_percent(split.rate_capped)} (uncapped {format_percent(split.rate_formats_equal)})"
         )
 
 
 def _category_lines(explanation: Explanation) -> Iterator[str]:
     labels = {category.id: category.label for category in CATEGORIES}
+    if not any(side.categories.errors for side in (explanation.base, explanation.system) if side is not None):
+        return
+    yield ""
     base, system = explanation.base.categories, explanation.system.categories if explanation.system else None
     shown = base if system is None else system
     names = list(dict.fromkeys(count.category for count in (*shown.counts, *base.counts)))
@@ -185,7 +219,7 @@ def _category_lines(explanation: Explanation) -> Iterator[str]:
     errors = ("base", "system") if system is not None else ("errors",)
     yield from _table(("category", *errors, "share", "blocks", "sentences", "for example"), rows)
     if not base.cased:
-        yield "  names cannot be told apart: the references hold no capitals inside sentences"
+        yield "  no name_like: capitals in these references do not tell names"
 
 
 def _example(count: CategoryCount | None) -> str:
@@ -206,20 +240,28 @@ def _confusion_lines(explanation: Explanation) -> Iterator[str]:
 
 def _distribution_lines(explanation: Explanation) -> Iterator[str]:
     sides = [side for side in (explanation.base, explanation.system) if side is not None]
-    headers = ("utterances", "perfect", *(f"< {100 * limit:.0f} %" for limit in BELOW), "median", "worst", "half in")
+    headers = (
+        "utterances",
+        "perfect",
+        *(f"< {100 * limit:.0f} %" for limit in BELOW),
+        "median",
+        "worst",
+        "half the errors in",
+    )
     rows = [(side.split.name, *_distribution_cells(side.distribution)) for side in sides]
     yield from _table(headers, rows)
 
 
 def _distribution_cells(spread: Distribution) -> tuple[str, ...]:
-    rates = (f"{100 * spread.median:.1f} %", f"{100 * spread.worst:.1f} %", f"{spread.utterances_with_half} utterances")
+    rates = (f"{100 * spread.median:.1f} %", f"{100 * spread.worst:.1f} %", str(spread.utterances_with_half))
     return (str(spread.perfect), *map(str, spread.below), *rates)
 
 
 def _regression_lines(explanation: Explanation) -> Iterator[str]:
     regressions = explanation.regressions
-    if regressions is None:
+    if regressions is None or not regressions.causes:
         return
+    yield ""
     labels = (
         {part.cause.id: part.cause.label for part in explanation.difference.parts} if explanation.difference else {}
     )
@@ -228,7 +270,7 @@ def _regression_lines(explanation: Explanation) -> Iterator[str]:
         (
             labels.get(change.cause, change.cause),
             f"+{100 * change.gained / length:.2f}",
-            f"{change.num_worse} ({change.num_sentences_worse} sentences)",
+            f"{change.num_worse} ({_number(change.num_sentences_worse, 'sentence')})",
             f"−{100 * abs(change.lost) / length:.2f}",
             str(change.num_better),
         )
@@ -241,9 +283,13 @@ def _regression_lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _slice_lines(explanation: Explanation) -> Iterator[str]:
-    rows = []
+    rows, left = [], 0
+    shown = [part for column in explanation.slices.columns for part in _most_telling(column)]
     for part in explanation.slices:
         if part.base is None:
+            continue
+        if part not in shown:
+            left += 1
             continue
         cells = [f"{part.column}: {part.label}", str(part.num_utterances), f"{100 * part.base.rate:.2f}"]
         if part.comparison is not None:
@@ -256,9 +302,25 @@ def _slice_lines(explanation: Explanation) -> Iterator[str]:
     if not rows:
         return
     headers = ("slice", "utterances", "base", "system", "points", "p (Holm)")
-    yield from _table(headers[: len(rows[0])], rows[:_MAX_SLICES])
-    if len(rows) > _MAX_SLICES:
-        yield f"  … and {len(rows) - _MAX_SLICES} more slices (--json shows all)"
+    yield from _table(headers[: len(rows[0])], rows)
+    if left:
+        yield f"  … and {left} more slices (--json shows all)"
+
+
+def _most_telling(column: Column) -> list[Slice]:
+    """The slices of a column that a page has room for: the likeliest differences, else the highest rates."""
+    rated = [part for part in column.slices if part.base is not None]
+    ranked = sorted(rated, key=_tells_least)[:_MAX_SLICES]
+    return [part for part in rated if part in ranked]
+
+
+def _tells_least(part: Slice) -> tuple[float, float]:
+    p_value = part.comparison.p_value if part.comparison is not None else 1.0
+    return p_value, -(part.base.rate if part.base is not None else 0.0)
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _arrow(confusion: Any) -> str:

@@ -107,3 +107,27 @@ def test_different_tests_are_refused(files, capsys):
     assert "same utterances" in capsys.readouterr().err
     assert main(["analyze", base, system, "--language", "zh", "--intersect"]) == 0
     assert f"{len(ZH) - 7} that only one of the two has are left out" in capsys.readouterr().out
+
+
+def test_missing_ends_are_said_where_hearing_is(files, capsys):
+    whole = [(f"un deux trois quatre cinq six sept huit neuf {n}", f"un deux trois {'quatre cinq' * (n > 3)}")
+             for n in range(18)]  # fmt: skip
+    path = files("cut.json", whole)
+    assert main(["analyze", path, "--language", "fr", "--normalizer", "raw"]) == 0
+    assert "leaves out the end of 18 utterances, 100 % of its errors" in capsys.readouterr().out
+
+
+def test_two_perfect_runs_have_no_tables_of_errors(files, capsys):
+    path = files("base.json", [("oui", "oui"), ("non", "non")])
+    assert main(["analyze", path, path, "--language", "fr"]) == 0
+    text = capsys.readouterr().out
+    assert "neither of the two makes an error" in text
+    assert "category" not in text
+    assert "got worse" not in text
+
+
+def test_an_interval_of_a_rate_is_not_below_zero(files, capsys):
+    path = files("one.json", [("", "oui"), *((f"un deux trois {n}", f"un deux trois {n}") for n in range(19))])
+    assert main(["analyze", path, "--language", "fr", "--json"]) == 0
+    causes = json.loads(capsys.readouterr().out)["base"]["causes"]
+    assert min(cause["ci_low"] for cause in causes) == 0
