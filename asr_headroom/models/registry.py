@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from asr_headroom.errors import MissingDependencyError, ModelError, did_you_mean
 from asr_headroom.models.protocols import Recognizer
+from asr_headroom.models.vocabulary import read_vocabulary
 
 __all__ = ["family_names", "load_model"]
 
@@ -26,25 +27,34 @@ class _Family(NamedTuple):
             ``seed`` by name, beside options of its own.
         model_types: of the configs that it reads.
         extra: of this package that installs what it needs.
+        fresh_head: the function also takes ``vocabulary``, of a CTC head to put on the encoder of such a checkpoint.
     """
 
     load: str
     model_types: tuple[str, ...]
     extra: str = "train"
+    fresh_head: bool = False
 
 
 # The first family that names a model type is the one a checkpoint of that type is loaded as.
 _FAMILIES = {
+    "canary": _Family("asr_headroom.models.canary:load", ("canary",)),
+    "cohere-asr": _Family("asr_headroom.models.cohere_asr:load", ("cohere_asr",)),
+    "fun-asr-nano": _Family("asr_headroom.models.fun_asr_nano:load", ("fun_asr_nano",)),
+    "glm-asr": _Family("asr_headroom.models.glm_asr:load", ("glmasr",)),
     "granite-speech": _Family("asr_headroom.models.granite_speech:load", ("granite_speech", "granite_speech_plus")),
     "granite-speech5": _Family("asr_headroom.models.mel_ctc:load", ("granite_speech5_ctc",)),
-    "lasr": _Family("asr_headroom.models.mel_ctc:load", ("lasr_ctc",)),
-    "parakeet-ctc": _Family("asr_headroom.models.mel_ctc:load", ("parakeet_ctc",)),
+    "lasr": _Family("asr_headroom.models.mel_ctc:load", ("lasr_ctc",), fresh_head=True),
+    "moonshine": _Family("asr_headroom.models.moonshine:load", ("moonshine",)),
+    "parakeet-ctc": _Family("asr_headroom.models.mel_ctc:load", ("parakeet_ctc",), fresh_head=True),
     "parakeet-rnnt": _Family("asr_headroom.models.parakeet_transducer:load", ("parakeet_rnnt",)),
     "parakeet-tdt": _Family("asr_headroom.models.parakeet_transducer:load", ("parakeet_tdt",)),
     "qwen3-asr": _Family("asr_headroom.models.qwen3_asr:load", ("qwen3_asr",)),
-    "wav2vec2-ctc": _Family("asr_headroom.models.wav2vec2_ctc:load", ("wav2vec2", "hubert", "wav2vec2-bert")),
+    "wav2vec2-ctc": _Family(
+        "asr_headroom.models.wav2vec2_ctc:load", ("wav2vec2", "hubert", "wav2vec2-bert"), fresh_head=True
+    ),
     "whisper": _Family("asr_headroom.models.whisper:load", ("whisper",)),
-    "whisper-ctc": _Family("asr_headroom.models.whisper_ctc:load", ("whisper_ctc", "whisper")),
+    "whisper-ctc": _Family("asr_headroom.models.whisper_ctc:load", ("whisper_ctc", "whisper"), fresh_head=True),
 }
 
 _ONLY_WITH_WINDOWS = "window"
@@ -74,6 +84,8 @@ def load_model(model_id: str, *, family: str | None = None, **options: Any) -> R
             f"unknown model family '{family}'{did_you_mean(family, families)} (`asr-headroom models list` shows all: "
             f"{', '.join(sorted(families))})"
         )
+    if options.get("vocabulary"):
+        families = {name: entry for name, entry in families.items() if entry.fresh_head}
     name = _family_of(model_id, family, families)
     module_name, _, function = families[name].load.partition(":")
     try:
@@ -131,7 +143,11 @@ def _read_config(model_id: str) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "transformers", "train") from error
     config, _ = load_pretrained(PretrainedConfig.get_config_dict, read_adapter_base(model_id) or model_id)
-    return config if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    # A fresh head makes another family of an adapter's base.
+    stored = read_vocabulary(model_id)
+    return config | ({"asr_headroom_family": stored[1]} if stored else {})
 
 
 def _refuse_original_qwen(model_id: str, config: Mapping[str, Any]) -> None:
