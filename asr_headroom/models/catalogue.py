@@ -117,8 +117,102 @@ _WHISPER = FamilyEntry(
     ),
 )
 
+_EUROPEAN = "bg cs da de el en es et fi fr hr hu it lt lv mt nl pl pt ro ru sk sl sv uk"
+"""The 25 languages of NVIDIA's Granary models, Canary 1B v2 and Parakeet TDT v3."""
+
+_CANARY = FamilyEntry(
+    family="canary",
+    title="Canary",
+    architecture="FastConformer encoder, Transformer decoder, prompted",
+    checkpoints=(Checkpoint(model_id="nvidia/canary-1b-v2", licence="cc-by-4.0", note="962 M weights; 32 + 8 layers"),),
+    languages=tuple(_EUROPEAN.split()),
+    abilities=Abilities(beam_search=True, batch_norm=True, language_prompt=True, can_sample=True, can_nbest=True),
+    notes=(
+        "Speech is transcribed in its own language, with punctuation; translation is not asked for.",
+        "The folder must be in transformers' layout; a NeMo archive is not read.",
+    ),
+)
+
+_COHERE_LANGUAGES = "ar de el en es fr it ja ko nl pl pt vi zh"
+
+_COHERE = FamilyEntry(
+    family="cohere-asr",
+    title="Cohere Transcribe",
+    architecture="FastConformer encoder, Transformer decoder, prompted",
+    checkpoints=(
+        Checkpoint(
+            model_id="CohereLabs/cohere-transcribe-03-2026", licence="apache-2.0", note="2.07 B weights; 48 + 8 layers"
+        ),
+    ),
+    languages=tuple(_COHERE_LANGUAGES.split()),
+    abilities=Abilities(beam_search=True, batch_norm=True, language_prompt=True, can_sample=True, can_nbest=True),
+    notes=("Recordings beyond 35 s are refused: the feature extractor would cut them into several.",),
+)
+
+_MOONSHINE = FamilyEntry(
+    family="moonshine",
+    title="Moonshine",
+    architecture="encoder-decoder over the waveform",
+    checkpoints=tuple(
+        Checkpoint(model_id=f"UsefulSensors/moonshine-{size}", licence="mit", languages=("en",), note=note)
+        for size, note in (("tiny", "27 M weights; 6 + 6 layers"), ("base", "61 M weights; 8 + 8 layers"))
+    ),
+    languages=(),
+    abilities=Abilities(beam_search=True, free_language=True, can_sample=True, can_nbest=True),
+    notes=(
+        "A checkpoint writes the one language that it was trained on, whatever the manifest says.",
+        "Recordings of different lengths are encoded one by one: the encoder normalises over padding too.",
+    ),
+)
+
+_TRANSDUCER_ABILITIES = Abilities(
+    batch_norm=True, timestamps=True, free_language=True, can_sample=True, tokenwise=False
+)
+_TRANSDUCER_NOTES = (
+    "The language is not told; multilingual checkpoints hear which it is.",
+    "Search is greedy. A text's probability is the sum over all its alignments, in one number.",
+)
+
+_PARAKEET_RNNT = FamilyEntry(
+    family="parakeet-rnnt",
+    title="Parakeet RNN-T",
+    architecture="FastConformer encoder, transducer",
+    checkpoints=(
+        Checkpoint(
+            model_id="nvidia/parakeet-rnnt-0.6b",
+            licence="cc-by-4.0",
+            languages=("en",),
+            note="needs transformers' layout; a NeMo archive is not read",
+        ),
+    ),
+    languages=(),
+    abilities=_TRANSDUCER_ABILITIES,
+    notes=(*_TRANSDUCER_NOTES, "The loss is computed here; torchaudio is not needed."),
+)
+
+_PARAKEET_TDT = FamilyEntry(
+    family="parakeet-tdt",
+    title="Parakeet TDT",
+    architecture="FastConformer encoder, token-and-duration transducer",
+    checkpoints=(
+        Checkpoint(
+            model_id="nvidia/parakeet-tdt-0.6b-v3",
+            licence="cc-by-4.0",
+            languages=tuple(_EUROPEAN.split()),
+            note="627 M weights; 24 layers",
+        ),
+    ),
+    languages=(),
+    abilities=_TRANSDUCER_ABILITIES,
+    notes=(
+        *_TRANSDUCER_NOTES,
+        "Draws are as frequent as their probability up to one factor per utterance: some paths lead nowhere, have a "
+        "probability all the same, and are drawn again.",
+    ),
+)
+
 # In alphabetical order of family, one entry each.
-_CATALOGUE: tuple[FamilyEntry, ...] = (_WHISPER,)
+_CATALOGUE: tuple[FamilyEntry, ...] = (_CANARY, _COHERE, _MOONSHINE, _PARAKEET_RNNT, _PARAKEET_TDT, _WHISPER)
 
 _ELSEWHERE = (
     Elsewhere(
