@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE_HELP", "add_reading_arguments", "chosen_normalizer", "read_named", "read_source"]
 
-FILE_HELP = "run directory, or file: JSON, JSONL, CSV, TSV; with --reference also trn, CTM, Kaldi text, plain lines"
+FILE_HELP = (
+    "run directory, or file (- for standard input): JSON, JSONL, CSV, TSV; with --reference also trn, CTM, Kaldi text, "
+    "plain lines"
+)
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser, default_normalizer: str) -> None:
@@ -47,7 +50,11 @@ def read_named(arguments: argparse.Namespace, sources: list[Path]) -> list[Resul
     """Reads several; those whose names are equal get their folder's in front."""
     import dataclasses
 
-    read = [read_source(arguments, source) for source in sources]
+    from asr_headroom.results.readers import read_several
+
+    read = read_several(
+        sources, reference=arguments.reference, language=arguments.language, intersect=arguments.intersect
+    )
     names = [results.run.name for results in read]
     renamed = []
     for results, source in zip(read, sources, strict=True):

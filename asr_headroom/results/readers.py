@@ -19,7 +19,7 @@ from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts
 from asr_headroom.results.pairing import content_ids
 from asr_headroom.results.readers_json import looks_like_json, read_json
-from asr_headroom.results.readers_rows import Entry, Side
+from asr_headroom.results.readers_rows import TEXT_COLUMNS, Entry, Side, fold
 from asr_headroom.results.readers_table import is_table, read_table
 from asr_headroom.results.readers_text import decode, kaldi_ids, read_kaldi, read_lines, read_words, text_format
 from asr_headroom.results.readers_timed import attach_words, words_by_recording
@@ -28,10 +28,12 @@ from asr_headroom.results.store import Results, load_results
 from asr_headroom.text.detect import guess_language
 from asr_headroom.text.languages import language_tag
 
-__all__ = ["read_results"]
+__all__ = ["read_results", "read_several"]
 
 _LANGUAGE_KEYS = ("language", "lang", "locale", "lang_profile")
 _NO_LANGUAGE = ("", "none", "auto", "unknown", "multilingual")
+_STANDARD_INPUT = Path("/dev/stdin")
+_WRITTEN_NOTHINGS = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "undefined"})
 # Counted when they are scored: which normaliser that will be is not known while reading.
 _UNCOUNTED = UtteranceCounts(ErrorCounts(), ErrorCounts())
 
@@ -49,7 +51,7 @@ def read_results(
     content), ``language_from`` and ``notes``, which a reader of the scores has to know.
 
     Args:
-        source: a run's directory, or a file.
+        source: a run's directory, or a file; ``-`` is standard input.
         reference: file of the references, where ``source`` holds hypotheses alone.
         language: BCP-47 tag or English name; wins over what the file states, and over the guess.
         intersect: with ``reference``: leave out utterances that only one of the two files has, and say so.
@@ -58,27 +60,57 @@ def read_results(
         ResultsError: the file cannot be read, is malformed, or does not fit its references; with file and line.
         ConfigError: there is no such language.
     """
-    path = Path(source).expanduser()
+    results, is_used = _read(_path(source), reference, language, intersect)
+    if reference is not None and not is_used:
+        raise ResultsError(f"{source}: holds references already; leave --reference away")
+    return results
+
+
+def read_several(
+    sources: Sequence[str | Path],
+    *,
+    reference: str | Path | None = None,
+    language: str | None = None,
+    intersect: bool = False,
+) -> list[Results]:
+    """Reads several as :func:`read_results` does; the references go to those that hold hypotheses alone.
+
+    Raises:
+        ResultsError: as there; or references are given, and all sources hold their own.
+        ConfigError: there is no such language.
+    """
+    read = [_read(_path(source), reference, language, intersect) for source in sources]
+    if reference is not None and not any(is_used for _, is_used in read):
+        raise ResultsError(f"{reference}: all the other files hold references already; leave --reference away")
+    return [results for results, _ in read]
+
+
+def _path(source: str | Path) -> Path:
+    return _STANDARD_INPUT if str(source) == "-" else Path(source).expanduser()
+
+
+def _read(path: Path, reference: str | Path | None, language: str | None, intersect: bool) -> tuple[Results, bool]:
+    """The results, and whether the references were needed."""
     run_directory = path.parent if path.name in ("run.json", "predictions.jsonl") else path
     if path.is_dir() or (run_directory != path and (run_directory / "run.json").is_file()):
-        if reference is not None:
-            raise ResultsError(f"{path}: a run's directory holds its references; leave --reference away")
         results = load_results(run_directory)
-        if language is None:
-            return results
-        return dataclasses.replace(results, run=dataclasses.replace(results.run, language=language_tag(language)))
+        if language is not None:
+            run = dataclasses.replace(results.run, language=language_tag(language))
+            results = dataclasses.replace(results, run=run)
+        return results, False
     if not path.exists():
         raise ResultsError(
             f"{path}: no run.json, because there is no such file or directory; give a run directory that "
             "`asr-headroom bench` wrote, or a file of predictions"
         )
     given = language_tag(language) if language is not None else None
-    if reference is None:
-        side = _read_side(path, "hypothesis")
-        _require_both(side)
+    side = _read_side(path, "hypothesis")
+    is_needed = reference is not None and all(entry.reference is None for entry in side.entries)
+    if reference is not None and is_needed:
+        side = _with_references(side, _path(reference), intersect)
     else:
-        side = _read_with_references(path, Path(reference).expanduser(), intersect)
-    return _results(side, path, given)
+        _require_both(side)
+    return _results(side, path, given), is_needed
 
 
 # ---------------------------------------------------------------------- one file
@@ -115,12 +147,13 @@ def _require_both(side: Side) -> None:
 # ---------------------------------------------------------------------- two files
 
 
-def _read_with_references(path: Path, reference_path: Path, intersect: bool) -> Side:
-    if not reference_path.is_file():
+def _with_references(hypotheses: Side, reference_path: Path, intersect: bool) -> Side:
+    path = hypotheses.path
+    if reference_path.is_dir() or not reference_path.exists():
         raise ResultsError(f"{reference_path}: no such file; give the references with --reference FILE")
-    hypotheses, references = _read_side(path, "hypothesis"), _read_side(reference_path, "reference")
-    if any(entry.reference is not None for entry in hypotheses.entries):
-        raise ResultsError(f"{path}: holds references already; leave --reference away")
+    if path.samefile(reference_path):
+        raise ResultsError(f"{path}: is given for the hypotheses and for the references; give a file of each")
+    references = _read_side(reference_path, "reference")
     if all(entry.reference is None for entry in references.entries):
         raise ResultsError(f"{reference_path}: read as {references.kind}, which holds no references")
     if hypotheses.kind == "CTM" and references.kind == "STM":
@@ -132,7 +165,7 @@ def _read_with_references(path: Path, reference_path: Path, intersect: bool) -> 
     notes = [*references.notes, *hypotheses.notes]
     named = [all(entry.id is not None for entry in side.entries) for side in (hypotheses, references)]
     if named == [False, False]:
-        entries = _by_position(hypotheses, references)
+        entries = _by_position(hypotheses, references, notes)
     elif named == [True, True]:
         entries = _by_id(hypotheses, references, intersect, notes)
     else:
@@ -158,13 +191,20 @@ def _as_kaldi(hypotheses: Side, references: Side) -> tuple[Side, Side]:
     )
 
 
-def _by_position(hypotheses: Side, references: Side) -> list[Entry]:
+def _by_position(hypotheses: Side, references: Side, notes: list[str]) -> list[Entry]:
     numbers = len(hypotheses.entries), len(references.entries)
+    headers = [
+        f"{text_entry.where}: {text!r} looks like the name of a column"
+        for text_entry in (hypotheses.entries[0], references.entries[0])
+        if (text := text_entry.reference or text_entry.hypothesis or "") and fold(text) in TEXT_COLUMNS
+    ]
     if numbers[0] != numbers[1]:
         raise ResultsError(
             f"{hypotheses.path}: {numbers[0]} hypotheses for {numbers[1]} references in {references.path}; "
             "line n of one must belong to line n of the other, blank lines count"
+            + "".join(f"; {header}, take it out" for header in headers)
         )
+    notes += [f"{header}; it is scored as an utterance" for header in headers]
     return [_joined(h, r) for h, r in zip(hypotheses.entries, references.entries, strict=True)]
 
 
@@ -242,6 +282,7 @@ def _results(side: Side, path: Path, given: str | None) -> Results:
     stated_number = side.head.get("n")
     if isinstance(stated_number, int) and stated_number != len(side.entries):
         notes.append(f"{path}: states n = {stated_number} but holds {len(side.entries)} utterances; it may be cut")
+    notes += _missing_as_words(side)
     language, origin = _language(side, path, given, notes)
     model = side.head.get("model_id") or side.head.get("model_path") or side.head.get("model")
     run = RunInfo(
@@ -263,6 +304,15 @@ def _results(side: Side, path: Path, given: str | None) -> Results:
     if not all(named):
         ids = content_ids(entry.reference or "" for entry in side.entries)
     return Results(run, [_prediction(entry, id_) for entry, id_ in zip(side.entries, ids, strict=True)], path)
+
+
+def _missing_as_words(side: Side) -> list[str]:
+    """A note where a program wrote its word for a missing value in place of a text."""
+    found = [e.hypothesis for e in side.entries if e.hypothesis in _WRITTEN_NOTHINGS and e.hypothesis != e.reference]
+    if not found:
+        return []
+    number = f"{len(found)} hypotheses are" if len(found) > 1 else "1 hypothesis is"
+    return [f"{side.path}: {number} '{found[0]}', as programs write a missing text; scored as a word, not as empty"]
 
 
 def _prediction(entry: Entry, id_: str) -> Prediction:

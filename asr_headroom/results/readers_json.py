@@ -71,7 +71,8 @@ def _parse(text: str, where: str, line: int) -> Any:
         return json.loads(text, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
         place = f"{where}:{line + error.lineno - 1}"
-        raise ResultsError(f"{place}: not JSON at column {error.colno} ({error.msg}); the file may be cut") from error
+        hint = "give one object per line" if error.msg == "Extra data" else "the file may be cut"
+        raise ResultsError(f"{place}: not JSON at column {error.colno} ({error.msg}); {hint}") from error
     except RecursionError as error:
         raise ResultsError(f"{where}:{line}: nested too deep for a file of predictions") from error
     except ValueError as error:

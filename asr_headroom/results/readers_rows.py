@@ -221,7 +221,8 @@ def _text(value: Any, column: str, where: str) -> str:
         hint = "write '' where nothing was recognised" if value is None else "write a string"
         if isinstance(value, list):
             hint = "write the best of them as one string"
-        raise ResultsError(f"{where}: '{column}' is {_shown(value)}, {kind_of(value)}; {hint}")
+        shown = "null" if value is None else f"{_shown(value)}, {kind_of(value)}"
+        raise ResultsError(f"{where}: '{column}' is {shown}; {hint}")
     _check_characters(value, column, where)
     return value
 

@@ -18,6 +18,8 @@ __all__ = ["decode", "kaldi_ids", "read_kaldi", "read_lines", "read_words", "tex
 
 _IGNORED = "ignore_time_segment_in_scoring"
 _TRN = re.compile(r"(.*?)\s*\(([^()\s]+)\)\s*", re.DOTALL)
+# Ids with spaces are ids where no two lines have the same: "(laughs)" at the end of many is none.
+_LOOSE_TRN = re.compile(r"(.*?)\s*\(\s*([^()]*[^()\s])\s*\)\s*", re.DOTALL)
 _LABEL = re.compile(r"<[^>\s]*>\s*")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
           b"\xfe\xff": "utf-16"}  # fmt: skip
@@ -55,6 +57,9 @@ def text_format(text: str) -> str:
     """``trn``, ``stm``, ``ctm``, or ``lines``: what the shape of every line agrees with."""
     lines = [line for line in text.split("\n") if line.strip()]
     if all(_TRN.fullmatch(line) for line in lines):
+        return "trn"
+    loose = [match[2] for line in lines if (match := _LOOSE_TRN.fullmatch(line))]
+    if len(set(loose)) == len(lines) > 1:
         return "trn"
     spoken = [line.split(None, 6) for line in lines if not line.startswith(";;")]
     if spoken and all(len(f) >= 5 and _is_time(f[3]) and _is_time(f[4]) and not _is_time(f[2]) for f in spoken):
@@ -103,7 +108,7 @@ def read_lines(path: Path, text: str, kind: str, role: str) -> Side:
         return Side(path, "plain text, line by line", entries)
     entries = []
     for number, line in enumerate(lines, start=1):
-        match = _TRN.fullmatch(line)
+        match = _LOOSE_TRN.fullmatch(line)
         if match:
             entries.append(_entry(f"{path}:{number}", role, match[1], match[2]))
     return Side(path, "sclite trn", entries, notes=_alternatives(path, entries, role))

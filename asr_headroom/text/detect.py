@@ -20,6 +20,8 @@ __all__ = ["foreign_language", "guess_language", "has_content", "script_counts",
 _WORD = re.compile(r"[^\W\d_]+")
 _MIN_SHARE = 0.1
 """Share of a corpus' words that must be function words of a language for it to be guessed."""
+_MIN_EVIDENCE = 3
+"""Function words that a corpus must hold for its language to be guessed: "non" alone is four languages."""
 _MIN_LEAD = 1.25
 """How many times more function words than the second language's a guess needs."""
 _MIN_FOREIGN_WORDS = 3
@@ -157,7 +159,7 @@ def guess_language(texts: Iterable[str]) -> str | None:
         ),
         reverse=True,
     )
-    if not shares or shares[0][0] < _MIN_SHARE:
+    if not shares or shares[0][0] < max(_MIN_SHARE, _MIN_EVIDENCE / max(1, words.total())):
         return None
     runner_up = shares[1][0] if len(shares) > 1 else 0.0
     return shares[0][1] if shares[0][0] >= _MIN_LEAD * runner_up else None

@@ -133,6 +133,7 @@ PAIRS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "CTM with alternatives": ("rec A * * <ALT_BEGIN>\nrec A 0 1 a\n", "rec A spk 0 1 a\n", ("hyp",)),
     "CTM with alternatives and times": ("rec A 0 0 <ALT_BEGIN>\n", "rec A spk 0 1 a\n", ("states alternatives",)),
     "CTM with two words": ("rec A 0 1 a b c d e f\n", "rec A spk 0 2 a\n", ("a CTM has one word per line",)),
+    "a header in one of two": ("hypothesis\n" + PLAIN, PLAIN, ("hyp:1: 'hypothesis' looks", "take it out")),
     "doubled segment": ("rec A 0 1 a\n", "rec A s 0 1 a\nrec A s 0 1 a\n", ("ref:2: id", "stands already")),
 }  # fmt: skip
 
@@ -227,7 +228,8 @@ COMMANDS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "compare keywords never said": ("compare {run} {good} --keywords {other_keywords}", 2, ("none of the 1 keywords",)),
     "compare by unknown speakers": ("compare {run} {good} --cluster speaker", 2, ("name no speaker",)),
     "compare a trn alone": ("compare {good} {trn}", 1, ("read as sclite trn", "--reference FILE")),
-    "compare with references twice": ("compare {good} {trn} --reference {trn}", 1, ("holds references already",)),
+    "a file as its own references": ("score {trn} --reference {trn}", 1, ("give a file of each",)),
+    "compare with references twice": ("compare {good} {good} --reference {trn}", 1, ("hold references already",)),
 }  # fmt: skip
 
 

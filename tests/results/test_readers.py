@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asr_headroom.analysis.scoring import compare_results, score_results
 from asr_headroom.errors import ConfigError, ResultsError
 from asr_headroom.results.pairing import content_ids, pair_results
-from asr_headroom.results.readers import read_results
+from asr_headroom.results.readers import read_results, read_several
 from asr_headroom.testing.results import make_results, write_results
 from asr_headroom.text.normalize import get_normalizer
 
@@ -347,3 +347,47 @@ def test_no_text_is_lost_or_changed(form, pairs, tmp_path_factory):
 def test_content_ids_are_unique(spoken):
     found = content_ids(spoken)
     assert len(set(found)) == len(found) == len(spoken)
+
+
+def test_a_trn_may_have_spaces_in_its_ids(write):
+    references = write("le chat dort (locuteur 1, phrase 1)\nil fait beau (locuteur 1, phrase 2)\n", "ref.trn")
+    hypotheses = write("il fait beau (locuteur 1, phrase 2)\nle chat dors (locuteur 1, phrase 1)\n", "hyp.trn")
+    results = read_results(hypotheses, reference=references)
+    assert ids(results) == ["locuteur 1, phrase 1", "locuteur 1, phrase 2"]
+    assert texts(results) == [("le chat dort", "le chat dors"), ("il fait beau", "il fait beau")]
+
+
+def test_asides_at_the_ends_of_lines_are_no_ids(write):
+    asides = "bonjour (rires du public)\nau revoir (rires du public)\n"
+    results = read_results(write("bonjour\nau revoir\n", "hyp"), reference=write(asides, "ref"))
+    assert texts(results)[0] == ("bonjour (rires du public)", "bonjour")
+
+
+def test_references_go_to_those_of_several_that_have_none(write, tmp_path):
+    references = write("".join(f"{r} (u{i})\n" for i, (r, _) in enumerate(PAIRS)).replace("\u2028 ", ""), "ref.trn")
+    hypotheses = write("".join(f"{h} (u{i})\n" for i, (_, h) in enumerate(PAIRS)), "hyp.trn")
+    own = write(lines([row | {"ref": row["ref"].replace("\u2028 ", "")} for row in NAMED]), "own.jsonl")
+    both = read_several([own, hypotheses], reference=references)
+    assert texts(both[0]) == texts(both[1])
+    base, system = pair_results(*both)
+    assert ids(base) == ids(system) == ["u0", "u1", "u2"]
+    with pytest.raises(ResultsError, match="hold references already"):
+        read_several([own, own], reference=references)
+
+
+def test_a_header_in_both_plain_files_is_said(write):
+    results = read_results(write("text\nun chat\n", "hyp"), reference=write("text\nun chat\n", "ref"))
+    assert len(results.predictions) == 2
+    assert sum("'text' looks like the name of a column" in note for note in results.run.data["notes"]) == 2
+
+
+def test_a_programs_word_for_a_missing_text_is_said(write):
+    rows = [{"ref": "un chat", "hyp": "nan"}, {"ref": "nan", "hyp": "nan"}, {"ref": "Nan", "hyp": "non"}]
+    notes = read_results(write(lines(rows)), language="fr").run.data["notes"]
+    assert [note.split(": ", 1)[1][:22] for note in notes] == ["1 hypothesis is 'nan',"]
+    assert read_results(write(lines(ROWS)), language="fr").run.data["notes"] == []
+
+
+def test_standard_input_is_a_file(write, monkeypatch, tmp_path):
+    monkeypatch.setattr("asr_headroom.results.readers._STANDARD_INPUT", write(lines(ROWS)))
+    assert texts(read_results("-")) == PAIRS

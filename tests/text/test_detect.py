@@ -55,3 +55,8 @@ def test_small_things():
     assert has_content("?") is has_content("") is False
     assert has_content("é") is has_content("７") is has_content("中") is True
     assert foreign_language("this is the house and they are in it", "xx") is None
+
+
+@pytest.mark.parametrize("text", ["non", "the", "is a", "on", "de la"])
+def test_a_word_or_two_are_too_few_to_guess_from(text):
+    assert guess_language([text]) is None
