@@ -9,14 +9,16 @@ Start with :func:`audit`; thresholds stand beside their detectors in ``analysis/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from asr_headroom.analysis.audit_finding import Finding
 from asr_headroom.analysis.audit_material import Material, gather
 from asr_headroom.analysis.audit_outputs import find_broken_outputs, find_cut_outputs, find_leftovers, find_marks
 from asr_headroom.analysis.audit_pairs import find_clocks, find_reruns, find_small_claims, find_unapplied
 from asr_headroom.analysis.audit_rates import find_format, find_loops, find_script
+from asr_headroom.analysis.audit_references import comparable_systems, find_mispaired, find_suspect_references
 from asr_headroom.analysis.audit_sets import (
     find_dependence,
     find_duplicates,
@@ -69,7 +71,13 @@ class Audit:
     num_tests: int
 
 
-def audit(files: Mapping[str, Results], *, normalizer: Normalizer | None = None, base: str | None = None) -> Audit:
+def audit(
+    files: Mapping[str, Results],
+    *,
+    normalizer: Normalizer | None = None,
+    base: str | None = None,
+    flags: Sequence[str] = (),
+) -> Audit:
     """Looks for all known traps in files of predictions.
 
     Args:
@@ -78,6 +86,7 @@ def audit(files: Mapping[str, Results], *, normalizer: Normalizer | None = None,
             made with, else the language's default.
         base: path of the file that the others claim to improve upon; None finds each system's base by its parent, its
             model or its name.
+        flags: words of the command line that say how the files were read; the commands of findings need them, too.
 
     Raises:
         ResultsError: there is no file, or one holds no predictions.
@@ -91,7 +100,7 @@ def audit(files: Mapping[str, Results], *, normalizer: Normalizer | None = None,
         if lacking := detector.lacks(material):
             not_looked_for.append((what, lacking))
             continue
-        found = list(detector.find(material))
+        found = [_with_flags(one, flags) for one in detector.find(material)]
         findings += found
         if not found:
             not_found.append(what)
@@ -104,12 +113,23 @@ def audit(files: Mapping[str, Results], *, normalizer: Normalizer | None = None,
     )
 
 
+def _with_flags(finding: Finding, flags: Sequence[str]) -> Finding:
+    if not flags or not finding.command.startswith("asr-headroom "):
+        return finding
+    return replace(finding, command=f"{finding.command} {shlex.join(flags)}")
+
+
 def _rank(finding: Finding) -> tuple[int, float]:
     return SEVERITIES.index(finding.severity), -finding.weight
 
 
 def _without_pairs(material: Material) -> str | None:
     return None if any(material.pairs) else "a fine-tuned system and its base on one test (or --base FILE)"
+
+
+def _without_families(material: Material) -> str | None:
+    enough = any(comparable_systems(test) for test in material.tests)
+    return None if enough else "two files on one test whose models are of different families"
 
 
 def _without_claims(material: Material) -> str | None:
@@ -150,5 +170,7 @@ DETECTORS = (
     Detector(traps=("D.30",), looks_for="empty, looping or foreign outputs", find=find_broken_outputs),
     Detector(traps=("D.31",), looks_for="leftovers of prompts", find=find_leftovers),
     Detector(traps=("D.32",), looks_for="outputs cut before the end", find=find_cut_outputs),
+    Detector(traps=("E.1",), looks_for="outputs of other utterances", find=find_mispaired),
+    Detector(traps=("E.2",), looks_for="suspect references", find=find_suspect_references, lacks=_without_families),
 )
-"""All detectors, in the order of the list of traps."""
+"""All detectors, in the order of the list of traps; E are traps of ours, which the published study does not show."""

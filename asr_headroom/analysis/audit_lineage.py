@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asr_headroom.results.store import Results
 
-__all__ = ["find_bases"]
+__all__ = ["find_bases", "method_words"]
 
 _TUNED_WORDS = {
     "adapted", "adapter", "dora", "finetuned", "ft", "full", "gspo", "lora", "mwer", "qlora", "rl", "sft", "tuned",
@@ -54,9 +54,8 @@ def find_bases(files: Mapping[str, Results]) -> dict[str, str]:
 
 def _system(path: str, results: Results) -> _System:
     run = results.run
-    head = run.config.get("file")
-    head = head if isinstance(head, dict) else {}
-    words = {word for word in re.split(r"[^a-z0-9]+", str(head.get("tag") or run.name).lower()) if word}
+    head = _head(results)
+    words = _words(results)
     method = run.model.get("method")
     adapter = head.get("adapter") or head.get("adapter_path")
     is_unrelated = bool(_UNRELATED_WORDS & words) or method == "scratch"
@@ -69,6 +68,24 @@ def _system(path: str, results: Results) -> _System:
         is_base=not is_tuned and not is_unrelated and run.parent is None,
         is_called_base=bool(_BASE_WORDS & words),
     )
+
+
+def method_words(results: Results) -> frozenset[str]:
+    """The words of a system's name that say how it was made from a model; empty for the model itself."""
+    words = _words(results)
+    method = words & (_TUNED_WORDS | _UNRELATED_WORDS)
+    return frozenset(method | {word for word in words if _EDITION.fullmatch(word)}) if method else frozenset()
+
+
+def _head(results: Results) -> dict[str, Any]:
+    """What a file states beside its rows."""
+    head = results.run.config.get("file")
+    return head if isinstance(head, dict) else {}
+
+
+def _words(results: Results) -> set[str]:
+    name = str(_head(results).get("tag") or results.run.name).lower()
+    return {word for word in re.split(r"[^a-z0-9]+", name) if word}
 
 
 def _likeliest_base(path: str, systems: Mapping[str, _System]) -> str | None:

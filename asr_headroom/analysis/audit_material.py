@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,10 +28,10 @@ from asr_headroom.analysis.scoring import own_normalizer
 from asr_headroom.errors import ResultsError, UsageError
 from asr_headroom.metrics.error_rate import ErrorCounts, UtteranceCounts
 from asr_headroom.results.schema import Prediction
-from asr_headroom.results.store import Results
+from asr_headroom.results.store import Results, pair_results
 from asr_headroom.text.normalize import Normalizer, normalizer_for_language
 
-__all__ = ["AuditedFile", "AuditedTest", "Material", "Pair", "finding", "gather"]
+__all__ = ["AuditedFile", "AuditedTest", "Material", "Pair", "finding", "gather", "pair_command"]
 
 _Key = tuple[str, str | int]
 _EXCERPT = 60
@@ -114,6 +115,11 @@ class AuditedFile:
     def flags(self) -> list[OutputFlags]:
         """What is odd about each output."""
         return [describe_output(p.reference, p.hypothesis, p.language or self.language) for p in self.predictions]
+
+    @functools.cached_property
+    def references(self) -> list[str]:
+        """[utterances] normalised."""
+        return [self.normalizer(prediction.reference) for prediction in self.predictions]
 
     def counts(self, normalizer: Normalizer) -> list[UtteranceCounts]:
         """Counts per utterance under a normaliser."""
@@ -240,8 +246,12 @@ def finding(
     command: str,
     unit: Unit = "points",
     examples: Iterable[Prediction] = (),
+    show_ends: bool = False,
 ) -> Finding:
-    """A finding about files, each with its own size: fractions of a rate where the unit is points."""
+    """A finding about files, each with its own size: fractions of a rate where the unit is points.
+
+    Of long examples the beginnings are kept, or the ends with ``show_ends``.
+    """
     scale = 100 if unit == "points" else 1
     worst = max(sizes, key=lambda file: sizes[file])
     return Finding(
@@ -255,8 +265,18 @@ def finding(
         command=command,
         sizes=tuple(float(scale * size) for size in sizes.values()),
         total=len(worst.predictions),
-        examples=tuple(_excerpt(prediction) for prediction in list(examples)[:_MAX_EXAMPLES]),
+        examples=tuple(_excerpt(prediction, show_ends) for prediction in list(examples)[:_MAX_EXAMPLES]),
     )
+
+
+def pair_command(verb: str, one: AuditedFile, other: AuditedFile, options: str = "", *, intersect: bool = False) -> str:
+    """A command that sets two files side by side; where that refuses to pair them, an audit of the two, which does."""
+    paths = shlex.join([one.path, other.path])
+    try:
+        pair_results(one.results, other.results, intersect=intersect)
+    except ResultsError:
+        return f"asr-headroom audit {paths}"
+    return f"asr-headroom {verb} {paths} {options}{' --intersect' if intersect else ''}".strip().replace("  ", " ")
 
 
 def _pairs(group: Sequence[AuditedFile], base: str | None) -> Iterator[Pair]:
@@ -269,12 +289,15 @@ def _pairs(group: Sequence[AuditedFile], base: str | None) -> Iterator[Pair]:
         yield Pair(by_path[found], by_path[path])
 
 
-def _excerpt(prediction: Prediction) -> str:
-    heard, said = (
-        text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
-        for text in (prediction.hypothesis, prediction.reference)
-    )
+def _excerpt(prediction: Prediction, show_end: bool) -> str:
+    heard, said = (_shortened(text.strip(), show_end) for text in (prediction.hypothesis, prediction.reference))
     return f"{heard!r} for {said!r}"
+
+
+def _shortened(text: str, show_end: bool) -> str:
+    if len(text) <= _EXCERPT:
+        return text
+    return "…" + text[1 - _EXCERPT :] if show_end else text[: _EXCERPT - 1] + "…"
 
 
 # ---------------------------------------------------------------------- which utterances

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from rapidfuzz.distance import Levenshtein
 
 from asr_headroom.analysis.audit_finding import Finding, listed
 from asr_headroom.analysis.audit_material import AuditedFile, Material, finding
 from asr_headroom.analysis.scoring import SUSPICIOUS_SHARE
+from asr_headroom.results.readers_text import decode
 from asr_headroom.results.schema import Prediction
 from asr_headroom.text.detect import has_content
 from asr_headroom.text.units import split_units
@@ -108,7 +110,7 @@ def find_leftovers(material: Material) -> Iterator[Finding]:
             unit="utterances",
             message=f"Outputs hold what is no speech, such as {', '.join(tokens[:3])}: {listed(told)}. Read structured "
             "outputs with the model's processor.",
-            command=_show(worst, tokens[0]),
+            command=_show(worst, _escaped(tokens[0])),
             examples=found[worst],
         )
     stripped = {file: rows for file in material.files if len(rows := _rows_stripped(file)) >= MIN_STRIPPED}
@@ -151,6 +153,7 @@ def find_cut_outputs(material: Material) -> Iterator[Finding]:
         "Long audio may have been cut without a word, or the token limit is too low.",
         command=f"asr-headroom analyze {shlex.quote(worst.path)}",
         examples=found[worst],
+        show_ends=True,
     )
 
 
@@ -182,7 +185,7 @@ def _marks_in_outputs(found: dict[AuditedFile, list[int]], source: str) -> Findi
         sizes,
         message=f"Outputs run into « » marks: {listed(told)}. {source}. An output of marks alone is normalised to "
         "nothing: it counts as deletions, though it looks like a hallucination. Clean the targets.",
-        command=_show(worst, "«"),
+        command=_show(worst, "(«|») ?(«|»)"),
         examples=sorted((worst.predictions[row] for row in found[worst]), key=lambda p: has_content(p.hypothesis)),
     )
 
@@ -261,7 +264,17 @@ def _rows(file: AuditedFile, is_so: Callable[[Prediction], bool]) -> list[Predic
     return [prediction for prediction in file.predictions if is_so(prediction)]
 
 
-def _show(file: AuditedFile, text: str) -> str:
-    """A command that prints the outputs: the files are what they are, and grep reads all of them."""
-    where = f"{file.path}/predictions.jsonl" if file.results.path and file.results.path.is_dir() else file.path
-    return f"grep -F -n -o -e {shlex.quote(text)} {shlex.quote(where)}"
+def _show(file: AuditedFile, pattern: str) -> str:
+    """A command that prints the places in their files; JSON may hold them escaped, and then an analysis shows them."""
+    path = f"{file.path}/predictions.jsonl" if file.results.path and file.results.path.is_dir() else file.path
+    written = decode(Path(path).expanduser()) if Path(path).expanduser().is_file() else ""
+    escaped = "".join(one if one.isascii() else rf"\\u{ord(one):04x}" for one in pattern)
+    for one in (pattern, escaped):
+        if re.search(one, written):
+            return f"grep -a -n -o -E {shlex.quote(f'.{{0,40}}{one}.{{0,40}}')} {shlex.quote(path)}"
+    return f"asr-headroom analyze {shlex.quote(file.path)}"
+
+
+def _escaped(text: str) -> str:
+    """The text as an extended regular expression, for grep and for Python."""
+    return re.sub(r"([.\[\]{}()*+?|^$\\])", r"\\\1", text)

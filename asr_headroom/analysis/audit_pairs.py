@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from asr_headroom.analysis.audit_finding import Finding, listed, signed
-from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Material, Pair, finding
+from asr_headroom.analysis.audit_lineage import method_words
+from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Material, Pair, finding, pair_command
 from asr_headroom.analysis.scoring import clusters_of
 from asr_headroom.metrics.multiplicity import holm_adjusted
 from asr_headroom.metrics.significance import MIN_CLUSTERS_TO_JUDGE, Comparison, compare_rates
@@ -63,8 +64,7 @@ def find_small_claims(material: Material) -> Iterator[Finding]:
             message=f"Of {len(claims)} fine-tuned system{'s' if len(claims) > 1 else ''} on {test.name} "
             f"({clusters.num_clusters} clusters by {clusters.cluster_by}) {len(open_ones)} cannot be told from the "
             f"base by {rate_name(profile.unit)}: {listed(told, _MAX_LISTED)}. Each may be a gain, a loss or nothing.",
-            command=f"asr-headroom compare {shlex.join(_paths(first))} --normalizer {profile.id} "
-            f"--cluster {clusters.cluster_by}",
+            command=pair_command("compare", *first, f"--normalizer {profile.id} --cluster {clusters.cluster_by}"),
         )
 
 
@@ -81,7 +81,7 @@ def find_unapplied(material: Material) -> Iterator[Finding]:
             unit="utterances",
             message=f"All {len(pair.tuned.predictions)} outputs of {pair.tuned.label} are those of {pair.base.label}, "
             "errors included. The update was not applied when it was tested, or one file is a copy of the other.",
-            command=f"asr-headroom compare {shlex.join(_paths(pair))}",
+            command=pair_command("compare", *pair),
         )
 
 
@@ -161,14 +161,16 @@ def _after_holm(claim: _Claim, number: int) -> str:
 
 def _same_models(test: AuditedTest) -> Iterator[tuple[AuditedFile, AuditedFile]]:
     """Files that state the same model, one after the other; the first is compared with each of the rest."""
-    by_model: dict[tuple[str, str], list[AuditedFile]] = {}
+    by_model: dict[tuple[str, str, frozenset[str]], list[AuditedFile]] = {}
     for file in test.files:
         model = str(file.results.run.model.get("id") or "")
         checkpoint = (
             file.results.run.model.get("checkpoint") or file.head.get("adapter") or file.head.get("adapter_path")
         )
         if model:
-            by_model.setdefault((model, str(checkpoint or "")), []).append(file)
+            # Tools that merge an adapter state the base's id; only the file's name says that it is another model.
+            method = method_words(file.results)
+            by_model.setdefault((model, str(checkpoint or ""), method), []).append(file)
     for files in by_model.values():
         for other in files[1:]:
             yield files[0], other
@@ -208,8 +210,7 @@ def _rerun(trap: str, runs: Sequence[tuple[AuditedFile, AuditedFile, float, int]
         "warning",
         sizes,
         message=f"The same model on the same utterances: {listed(told)}. {because}",
-        command=f"asr-headroom compare {shlex.join([first[0].path, first[1].path])} "
-        f"--normalizer {first[0].normalizer.id}",
+        command=pair_command("compare", first[0], first[1], f"--normalizer {first[0].normalizer.id}"),
     )
 
 
@@ -239,10 +240,6 @@ def _are_alike(one: AuditedFile, other: AuditedFile) -> bool:
 
 def _number_of_errors(file: AuditedFile) -> int:
     return int(file.events()[0].sum())
-
-
-def _paths(pair: Pair) -> tuple[str, str]:
-    return pair.base.path, pair.tuned.path
 
 
 def _p(value: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from asr_headroom.analysis.audit_finding import Finding, listed, percent, signed
-from asr_headroom.analysis.audit_material import AuditedFile, Material, Pair, finding
+from asr_headroom.analysis.audit_material import AuditedFile, Material, Pair, finding, pair_command
 from asr_headroom.text.units import rate_name, unit_name
 
 __all__ = ["find_format", "find_loops", "find_script"]
@@ -22,6 +22,8 @@ MIN_LOOP_SHARE = 0.03
 MIN_CONCENTRATION = 2
 """A.2: how many times their share of the utterances the few must hold of the errors; a system that is wrong throughout
 has no few."""
+MIN_EXCESS = 10
+"""A.2: errors beyond the references' lengths; one word put out for an empty reference carries no total."""
 SEVERE_LOOP_SHARE = 0.1
 MIN_FORMAT_POINTS = 0.003
 """A.9: what writing numbers alike explains, as a rate and as a share of all errors."""
@@ -74,7 +76,9 @@ def find_loops(material: Material) -> Iterator[Finding]:
         sizes = {
             file: gain
             for file, gain in gains.items()
-            if gain >= max(MIN_LOOP_POINTS, MIN_LOOP_SHARE * file.rate) and _is_concentrated(file)
+            if gain >= max(MIN_LOOP_POINTS, MIN_LOOP_SHARE * file.rate)
+            and _excess(file).sum() >= MIN_EXCESS
+            and _is_concentrated(file)
         }
         if not sizes:
             continue
@@ -140,6 +144,12 @@ def _capped(file: AuditedFile) -> float:
     return float(np.minimum(errors, lengths).sum() / max(1, lengths.sum()))
 
 
+def _excess(file: AuditedFile) -> np.ndarray:
+    """[utterances] errors beyond the length of the reference."""
+    errors, lengths = file.events()
+    return np.maximum(errors - lengths, 0)
+
+
 def _is_concentrated(file: AuditedFile) -> bool:
     number, held = _carriers(file)
     errors, _ = file.events()
@@ -158,8 +168,8 @@ def _who_carries(file: AuditedFile) -> str:
 
 def _carriers(file: AuditedFile) -> tuple[int, int]:
     """The fewest utterances that hold nine tenths of the excess, and the errors they hold."""
-    errors, lengths = file.events()
-    excess = np.maximum(errors - lengths, 0)
+    errors, _ = file.events()
+    excess = _excess(file)
     order = np.argsort(-excess, kind="stable")
     number = int(np.searchsorted(np.cumsum(excess[order]), _MOST_OF_EXCESS * excess.sum())) + 1
     return number, int(errors[order[:number]].sum())
@@ -176,5 +186,6 @@ def _format_rate(file: AuditedFile) -> float | None:
 
 
 def _analyze(what: AuditedFile | Pair, normalizer_id: str) -> str:
-    paths = [what.path] if isinstance(what, AuditedFile) else [what.base.path, what.tuned.path]
-    return f"asr-headroom analyze {shlex.join(paths)} --normalizer {normalizer_id}"
+    if isinstance(what, Pair):
+        return pair_command("analyze", what.base, what.tuned, f"--normalizer {normalizer_id}")
+    return f"asr-headroom analyze {shlex.quote(what.path)} --normalizer {normalizer_id}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from asr_headroom.analysis.audit_finding import Finding, listed
-from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Material, finding
+from asr_headroom.analysis.audit_material import AuditedFile, AuditedTest, Material, finding, pair_command
 from asr_headroom.metrics.clustering import MIN_CLUSTERS, label_clusters
 from asr_headroom.metrics.resampling import cluster_sums, residual_variance
 from asr_headroom.text.units import primary_subtag, unit_name
@@ -164,18 +164,18 @@ def _unequal(material: Material, test: AuditedTest, other: AuditedTest) -> Findi
     keys = [set(material.keys(one.files[0])) for one in (test, other)]
     shared, only = len(keys[0] & keys[1]), [len(keys[0] - keys[1]), len(keys[1] - keys[0])]
     groups = [_names(one) for one in (test, other)]
-    command = f"asr-headroom compare {shlex.quote(test.files[0].path)} {shlex.quote(other.files[0].path)}"
     if shared:
         message = (
             f"{groups[0]} and {groups[1]} were tested on different utterances: {shared} shared, {only[0]} only in the "
             f"first, {only[1]} only in the second. Compare them on the shared ones, and say so."
         )
-        command += " --intersect"
+        command = pair_command("compare", test.files[0], other.files[0], intersect=True)
     else:
         message = (
             f"{groups[0]} ({len(keys[0])} utterances) and {groups[1]} ({len(keys[1])} utterances) share no utterance. "
             "Their rates do not belong in one column: no difference between them can be told from the tests' own."
         )
+        command = f"asr-headroom compare {shlex.quote(test.files[0].path)} {shlex.quote(other.files[0].path)}"
     return finding(
         "A.8",
         "Unequal utterance sets" if shared else "Different tests of one language",

@@ -25,7 +25,7 @@ from asr_headroom.results.store import Results, pair_results
 from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.units import split_units
 
-__all__ = ["Suspect", "SuspectShare", "Suspects", "find_suspects"]
+__all__ = ["Suspect", "SuspectShare", "Suspects", "family_of", "find_suspects"]
 
 _CONTEXT = 3
 """Units shown on either side of a suspect place."""
@@ -185,7 +185,7 @@ def _families(systems: Sequence[Results], given: Mapping[str, str]) -> list[str]
     unknown = sorted(given.keys() - set(names))
     if unknown:
         raise UsageError(f"families name '{unknown[0]}', which is none of the systems ({', '.join(names)})")
-    family = [given.get(results.run.name) or _family(results.run) for results in systems]
+    family = [given.get(results.run.name) or family_of(results.run) or _UNKNOWN for results in systems]
     known = _known(family)
     if len(known) < 2:
         raise UsageError(
@@ -200,12 +200,17 @@ def _known(family: Iterable[str]) -> set[str]:
     return set(family) - {_UNKNOWN}
 
 
-def _family(run: RunInfo) -> str:
+def family_of(run: RunInfo) -> str | None:
+    """The family of a run's model: the one that it names, else the first word of the hub id; None where neither is.
+
+    >>> family_of(RunInfo(name="base", model={"id": "openai/whisper-small"}))
+    'whisper'
+    """
     if family := run.model.get("family"):
         return str(family)
     # A hub id is owner/name, and names begin with their family: openai/whisper-small, Qwen/Qwen3-ASR-0.6B.
     hub_name = re.fullmatch(r"[\w.-]+/([A-Za-z]+)[\w.-]*", str(run.model.get("id", "")))
-    return hub_name[1].lower() if hub_name else _UNKNOWN
+    return hub_name[1].lower() if hub_name else None
 
 
 def _rows(systems: Sequence[Results], normalizer: Normalizer) -> list[_Row]:

@@ -42,13 +42,16 @@ def run(arguments: argparse.Namespace) -> int:
     from asr_headroom.text.normalize import get_normalizer
 
     normalizer = get_normalizer(arguments.normalizer) if arguments.normalizer else None
-    twice = next((path for index, path in enumerate(arguments.files) if path in arguments.files[:index]), None)
+    places = [Path(path).expanduser().resolve() for path in arguments.files]
+    twice = next((path for i, path in enumerate(arguments.files) if places[i] in places[:i]), None)
     if twice is not None:
         raise UsageError(f"{twice} is given twice; give each file once")
     results = {
         path: read_results(path, reference=arguments.reference, language=arguments.language) for path in arguments.files
     }
-    found = audit(results, normalizer=normalizer, base=arguments.base)
+    read_with = {"--reference": arguments.reference, "--language": arguments.language}
+    flags = [word for flag, value in read_with.items() if value is not None for word in (flag, str(value))]
+    found = audit(results, normalizer=normalizer, base=arguments.base, flags=flags)
     if arguments.json:
         print(json.dumps(audit_json(found), ensure_ascii=False, indent=1))
     else:

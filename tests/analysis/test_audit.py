@@ -2,11 +2,14 @@
 
 import json
 import random
+import shlex
+import subprocess
 
 import jiwer
 import pytest
 
 from asr_headroom.analysis.audit import DETECTORS, SEVERITIES, audit
+from asr_headroom.cli.main import main
 from asr_headroom.errors import ResultsError, UsageError
 from asr_headroom.results.readers import read_results
 from asr_headroom.text.normalize import get_normalizer
@@ -96,7 +99,7 @@ def test_a_clean_set_shows_nothing(write, seed):
     assert found.num_tests == 2
     looked = found.not_found + tuple(what for what, _ in found.not_looked_for)
     assert len(looked) == len(DETECTORS)
-    assert [what.split()[0] for what, _ in found.not_looked_for] == ["A.5", "A.7,", "B.16", "D.29"]
+    assert [what.split()[0] for what, _ in found.not_looked_for] == ["A.5", "A.7,", "B.16", "D.29", "E.2"]
 
 
 def test_a_perfect_and_an_all_wrong_system_show_nothing(write):
@@ -415,3 +418,94 @@ def test_the_published_files(shared):
     }  # fmt: skip
     (placeholder,) = by_trap["A.6"]
     assert len(placeholder.files) == 5, "the five files with empty texts"
+
+
+# ---------------------------------------------------------------------- E
+
+
+def test_e1_outputs_beside_other_references(write):
+    shifted = write("shifted", SAID, [*GOOD[1:], GOOD[0]])
+    found = only("E.1", shifted)
+    assert found.severity == "severe"
+    assert found.size >= 28  # every other one of sixty is looked at
+    swapped = write("swapped", SAID, [GOOD[1], GOOD[0], *GOOD[2:]])
+    assert only("E.1", swapped).size == 2
+    assert not findings("E.1", write("good", SAID, GOOD))
+
+
+def test_e1_two_readings_of_one_sentence_are_no_other_utterance(write):
+    twice = [text for text in SAID for _ in range(2)]
+    assert not findings("E.1", write("twice", twice, heard(twice, 0.7, 3)))
+
+
+def test_e2_families_that_agree_against_the_reference(write):
+    def outputs(seed):
+        own = heard(SAID, 0.05, seed)
+        return ["zut " + text if number < 6 else text for number, text in enumerate(own)]
+
+    paths = [
+        write("one", SAID, outputs(1), model_id="openai/whisper-small"),
+        write("two", SAID, outputs(2), model_id="nvidia/parakeet-tdt"),
+    ]
+    found = only("E.2", *paths)
+    length = sum(len(text.split()) for text in SAID)
+    assert found.severity == "note"
+    assert found.size == pytest.approx(100 * 6 / length, rel=0.2)
+    assert "'zut' for nothing" in found.message
+    clean = [
+        write("three", SAID, heard(SAID, 0.2, 3), model_id="openai/whisper-small"),
+        write("four", SAID, heard(SAID, 0.2, 4), model_id="nvidia/parakeet-tdt"),
+    ]
+    assert not findings("E.2", *clean)
+    alone = write("five", SAID, outputs(5), model_id="openai/whisper-large")
+    assert any(what.startswith("E.2") for what, _ in look(paths[0], alone).not_looked_for)
+
+
+# ---------------------------------------------------------------------- commands
+
+
+def test_commands_run_where_ids_differ(tmp_path):
+    paths = []
+    for name, prefix in (("base", "u"), ("lora", "x")):
+        path = tmp_path / f"{name}.jsonl"
+        outputs = heard(SAID, 0.1, len(paths))
+        rows = [
+            {"id": f"{prefix}{i}", "text": r, "pred_text": h}
+            for i, (r, h) in enumerate(zip(SAID, outputs, strict=True))
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        paths.append(str(path))
+    (found,) = [one for one in look(*paths, base=paths[0]).findings if one.trap == "A.5"]
+    assert found.command.startswith("asr-headroom audit ")
+    assert main(shlex.split(found.command)[1:]) == 0
+
+
+def test_commands_say_how_the_files_were_read(write):
+    path = write("broken", SAID, [""] * 20 + GOOD[20:])
+    (found,) = look(path, flags=["--language", "fr"]).findings
+    assert found.command.endswith(" --language fr")
+    assert main(shlex.split(found.command)[1:]) == 0
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_marks_are_found_where_the_file_holds_them(tmp_path, ascii_only):
+    rows = [{"ref": text, "hyp": text} for text in SAID]
+    rows[3]["hyp"] += " ««»»"
+    path = tmp_path / "marks.json"
+    path.write_text(json.dumps({"predictions": rows}, ensure_ascii=ascii_only, indent=1), encoding="utf-8")
+    found = only("A.10", str(path))
+    shown = subprocess.run(shlex.split(found.command), capture_output=True, check=True).stdout.decode()
+    assert len(shown.splitlines()) == 1
+    assert ("««»»" in shown) is not ascii_only
+
+
+def test_a7_a_tuned_system_that_states_its_base_is_another_model(write):
+    base = write("baseline_small", SAID, heard(SAID, 0.3, 1), model_id="openai/whisper-small")
+    tuned = write("lora_small", SAID, heard(SAID, 0.1, 2), model_id="openai/whisper-small")
+    assert not findings("A.7", base, tuned)
+    again = write("baseline_small_again", SAID, heard(SAID, 0.3, 5), model_id="openai/whisper-small")
+    assert only("A.7", base, again)
+
+
+def test_a2_one_word_too_many_carries_nothing(write):
+    assert not findings("A.2", write("one", ["", *SAID], ["oui", *SAID]))
