@@ -303,7 +303,10 @@ class AudioLanguageModel(abc.ABC):
 
     def save_pretrained(self, directory: Path) -> None:
         """Writes what ``from_pretrained`` (PEFT's, for an adapter) and the processor read."""
-        self.module.save_pretrained(directory)  # type: ignore[operator]
+        # Under the module's own names: for some families the library goes back to those of its older releases, under
+        # which neither a resumed training nor the guard finds the tensors.
+        names = {} if self.module is not self.core else {"save_original_format": False}
+        self.module.save_pretrained(directory, **names)  # type: ignore[operator]
         self.processor.save_pretrained(directory)
 
     # ------------------------------------------------------------------ shared with the family

@@ -29,6 +29,21 @@ class Qwen3AsrSuite(ConformanceSuite):
             logits = model.module(input_ids=torch.cat([prompt, torch.tensor([ids])], dim=1), **request).logits
         return logits[0, prompt.shape[1] - 1 :]
 
+    def reference_nats(self, model, utterance):
+        """The library's loss, with labels laid out by hand behind its own prompt."""
+        request = model.processor.apply_transcription_request(
+            [utterance.samples(16_000)], language=self.told(utterance), sampling_rate=16_000
+        )
+        target = torch.tensor([model.processor.tokenizer(self.written(utterance) + "<|im_end|>").input_ids])
+        prompt = request.pop("input_ids")
+        request.pop("attention_mask")
+        labels = torch.cat([torch.full_like(prompt, -100), target], dim=1)
+        loss = model.module(input_ids=torch.cat([prompt, target], dim=1), labels=labels, **request).loss
+        return loss * target.shape[1]
+
+    def written(self, utterance):
+        return utterance.text
+
     def told(self, utterance):
         return utterance.language
 
@@ -47,6 +62,9 @@ class TestQwen3AsrFree(Qwen3AsrSuite):
 
     def told(self, utterance):
         return None
+
+    def written(self, utterance):
+        return f"language English<asr_text>{utterance.text}"
 
     def decode_target(self, model, ids):
         written = super().decode_target(model, ids)

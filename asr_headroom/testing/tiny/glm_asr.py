@@ -23,6 +23,10 @@ _TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|assistant|>\n' -}}{%- endif -%}"
 )
 _SPECIAL = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|begin_of_audio|>", "<|end_of_audio|>", "<|pad|>")
+_SCALE = 0.15
+"""Of random weights, near one over the root of the width; with the usual 0.02 no audio reaches the output."""
+_EMBEDDING_SCALE = 1.5
+"""Of the token table on top, so that low-rank updates alone can move the logits far enough."""
 
 
 def tiny_glm_asr(*, window_seconds: int = 4, width: int = 32, seed: int = 0) -> GlmAsr:
@@ -49,6 +53,7 @@ def tiny_glm_asr(*, window_seconds: int = 4, width: int = 32, seed: int = 0) -> 
             "num_hidden_layers": 1,
             "num_attention_heads": 4,
             "num_mel_bins": 80,
+            "initializer_range": _SCALE,
         },
         text_config={
             "model_type": "llama",
@@ -61,11 +66,14 @@ def tiny_glm_asr(*, window_seconds: int = 4, width: int = 32, seed: int = 0) -> 
             "head_dim": 8,
             "max_position_embeddings": 512,
             "eos_token_id": ends,
+            "initializer_range": _SCALE,
         },
         audio_token_id=ids["<|pad|>"],
+        initializer_range=_SCALE,
     )
     torch.manual_seed(seed)
     module = GlmAsrForConditionalGeneration(config).eval()
+    module.get_input_embeddings().weight.data.mul_(_EMBEDDING_SCALE)
     module.generation_config.eos_token_id = ends
     module.generation_config.pad_token_id = ends[0]
     features = WhisperFeatureExtractor(feature_size=80, chunk_length=window_seconds)

@@ -25,6 +25,10 @@ _TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|start_of_role|>assistant<|end_of_role|>' -}}{%- endif -%}"
 )
 _SPECIAL = ("<|end_of_text|>", "<|pad|>", "<|start_of_role|>", "<|end_of_role|>", "<|audio|>")
+_SCALE = 0.15
+"""Of random weights, near one over the root of the width; with the usual 0.02 no audio reaches the output."""
+_EMBEDDING_SCALE = 3.0
+"""Of the token table on top, so that low-rank updates alone can move the logits far enough."""
 
 
 def tiny_granite_speech(
@@ -61,6 +65,7 @@ def tiny_granite_speech(
         "max_pos_emb": 64,
         "dropout": 0.0,
         "conv_kernel_size": 7,
+        "initializer_range": _SCALE,
     }
     if plus:
         encoder["cat_hidden_layers"] = [1]
@@ -76,6 +81,7 @@ def tiny_granite_speech(
             "vocab_size": len(tokenizer),
             "attention_probs_dropout_prob": 0.0,
             "hidden_dropout_prob": 0.0,
+            "initializer_range": _SCALE,
         },
         "text_config": {
             "model_type": "granite",
@@ -87,18 +93,21 @@ def tiny_granite_speech(
             "num_key_value_heads": 2,
             "max_position_embeddings": 512,
             "logits_scaling": 2.0,
+            "initializer_range": _SCALE,
             "pad_token_id": pad,
             "bos_token_id": end,
             "eos_token_id": end,
         },
         "audio_token_index": ids["<|audio|>"],
         "has_lora_adapter": has_lora_adapter,
+        "initializer_range": _SCALE,
     }
     torch.manual_seed(seed)
     if plus:
         module: Any = GraniteSpeechPlusForConditionalGeneration(GraniteSpeechPlusConfig(**settings)).eval()
     else:
         module = GraniteSpeechForConditionalGeneration(GraniteSpeechConfig(**settings)).eval()
+    module.get_input_embeddings().weight.data.mul_(_EMBEDDING_SCALE)
     module.generation_config.eos_token_id = end
     module.generation_config.pad_token_id = pad
     config = {
