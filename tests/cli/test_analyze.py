@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
 from asr_headroom.cli.main import main
 
@@ -131,3 +133,23 @@ def test_an_interval_of_a_rate_is_not_below_zero(files, capsys):
     assert main(["analyze", path, "--language", "fr", "--json"]) == 0
     causes = json.loads(capsys.readouterr().out)["base"]["causes"]
     assert min(cause["ci_low"] for cause in causes) == 0
+
+
+def test_noise_is_a_column_on_request(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    time = np.arange(16_000) / 16_000
+    rows = []
+    for number in range(32):
+        noise = (0.1 if number % 2 else 0.003) * np.random.default_rng(number).standard_normal(16_000)
+        soundfile.write(f"{number}.wav", 0.3 * ((time % 0.25) < 0.15) * np.sin(1900 * time) + noise, 16_000)
+        heard = f"un deux {'xx' if number % 2 else 'trois'} {number}"
+        rows.append({"audio_filepath": f"{number}.wav", "text": f"un deux trois {number}", "pred_text": heard})
+    rows.append({"audio_filepath": "gone.wav", "text": "un deux", "pred_text": "un deux"})
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["analyze", "a.jsonl", "--language", "fr", "--snr", "--by", "SNR (dB)", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert {part["column"] for part in plain["slices"]} == {"SNR (dB)"}
+    assert any("1 of 33 recordings could not be measured" in note for note in plain["notes"])
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": "un", "pred_text": "un"}) + "\n")
+    assert main(["analyze", "b.jsonl", "--language", "fr", "--snr"]) == 1
+    assert "--snr: none of the 1 recordings could be measured" in capsys.readouterr().err
