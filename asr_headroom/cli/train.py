@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     directory = train(config)
     print(directory)
     language = f" --language {config.language}" if config.language else ""
-    print(
-        f"Next: asr-headroom bench --models {config.model} {directory} --data TEST{language} --window {config.window}"
-    )
+    # An encoder with a fresh head has nothing to be compared with before training.
+    models = directory if config.vocabulary == "from-data" else f"{config.model} {directory}"
+    print(f"Next: asr-headroom bench --models {models} --data TEST{language} --window {config.window}")
     return 0

@@ -7,7 +7,7 @@ published checkpoints are in :mod:`asr_headroom.models.architecture`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asr_headroom.models.protocols import Abilities
 
@@ -211,8 +211,97 @@ _PARAKEET_TDT = FamilyEntry(
     ),
 )
 
+_CTC_ABILITIES = Abilities(beam_search=True, free_language=True, can_sample=True, can_nbest=True, tokenwise=False)
+_MEL_CTC_ABILITIES = replace(_CTC_ABILITIES, batch_norm=True)
+_FRESH_HEAD = "`train --vocabulary from-data` puts a fresh head over the characters of the transcripts on its encoder."
+
+_GRANITE_SPEECH5 = FamilyEntry(
+    family="granite-speech5",
+    title="Granite Speech 5 (CTC)",
+    architecture="conformer encoder that hears its own first guess, CTC head",
+    checkpoints=(
+        Checkpoint(
+            model_id="ibm-granite/granite-speech-5.0-470m-turboctc", licence="apache-2.0", note="about 470 M weights"
+        ),
+    ),
+    languages=(),
+    abilities=_MEL_CTC_ABILITIES,
+    notes=("Its head is tied to its encoder and cannot be replaced. Features are computed without torchaudio.",),
+)
+
+_LASR = FamilyEntry(
+    family="lasr",
+    title="LASR (MedASR)",
+    architecture="conformer encoder, CTC head",
+    checkpoints=(Checkpoint(model_id="google/medasr", licence="other", languages=("en",), note="medical dictation"),),
+    languages=(),
+    abilities=_MEL_CTC_ABILITIES,
+    notes=(_FRESH_HEAD,),
+)
+
+_PARAKEET_CTC = FamilyEntry(
+    family="parakeet-ctc",
+    title="Parakeet CTC",
+    architecture="FastConformer encoder, CTC head",
+    checkpoints=(
+        Checkpoint(
+            model_id="nvidia/parakeet-ctc-1.1b", licence="cc-by-4.0", languages=("en",), note="about 1.1 G weights"
+        ),
+    ),
+    languages=(),
+    abilities=_MEL_CTC_ABILITIES,
+    notes=(_FRESH_HEAD,),
+)
+
+_WAV2VEC2_CTC = FamilyEntry(
+    family="wav2vec2-ctc",
+    title="wav2vec 2.0, XLS-R, MMS, HuBERT and wav2vec2-BERT with CTC heads",
+    architecture="transformer or conformer encoder trained without transcripts, CTC head",
+    checkpoints=(
+        Checkpoint(
+            model_id="facebook/wav2vec2-base-960h",
+            licence="apache-2.0",
+            languages=("en",),
+            note="no padding mask: only recordings of one length share a batch",
+        ),
+        Checkpoint(model_id="facebook/hubert-large-ls960-ft", licence="apache-2.0", languages=("en",)),
+        Checkpoint(model_id="bofenghuang/asr-wav2vec2-ctc-french", licence="apache-2.0", languages=("fr",)),
+        Checkpoint(model_id="facebook/mms-1b-all", licence="cc-by-nc-4.0", note="loaded with its English adapter"),
+        Checkpoint(model_id="facebook/wav2vec2-xls-r-300m", licence="apache-2.0", note="without a head: give it one"),
+        Checkpoint(model_id="facebook/w2v-bert-2.0", licence="mit", note="without a head: give it one"),
+    ),
+    languages=(),
+    abilities=_CTC_ABILITIES,
+    notes=(_FRESH_HEAD,),
+)
+
+_WHISPER_CTC = FamilyEntry(
+    family="whisper-ctc",
+    title="CTC head on a Whisper encoder",
+    architecture="Whisper's encoder, CTC head over characters",
+    checkpoints=(),
+    languages=(),
+    abilities=_CTC_ABILITIES,
+    notes=(
+        "Made by `train --vocabulary from-data` from any Whisper; the decoder is left out.",
+        "Windows are as for Whisper; the padding behind a recording is in no loss and no text.",
+    ),
+)
+
 # In alphabetical order of family, one entry each.
-_CATALOGUE: tuple[FamilyEntry, ...] = (_CANARY, _COHERE, _MOONSHINE, _PARAKEET_RNNT, _PARAKEET_TDT, _WHISPER)
+_CATALOGUE: tuple[FamilyEntry, ...] = (
+    _CANARY,
+    _COHERE,
+    _GRANITE_SPEECH5,
+    _LASR,
+    _MOONSHINE,
+    _PARAKEET_CTC,
+    _PARAKEET_RNNT,
+    _PARAKEET_TDT,
+    _WAV2VEC2_CTC,
+    _WHISPER,
+    _WHISPER_CTC,
+)
 
 _ELSEWHERE = (
     Elsewhere(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
 from asr_headroom.errors import ModelError
 from asr_headroom.models.checkpoints import load_adapter, load_pretrained, read_adapter_base
@@ -88,7 +89,9 @@ def load_ctc(
         )
     stored, of_base = read_vocabulary(model_id), read_vocabulary(source)
     fresh = vocabulary or (stored[0] if stored and stored != of_base else None)
-    config = load_pretrained(classes.model.config_class.from_pretrained, source)
+    settings, _ = load_pretrained(PretrainedConfig.get_config_dict, source)
+    # By hand, as a Whisper's config becomes that of its encoder with a head.
+    config = classes.model.config_class.from_dict({k: v for k, v in settings.items() if k != "model_type"})
     if fresh:
         module, processor = _with_fresh_head(source, classes, config, fresh, dtype, random_init, seed)
     else:
@@ -129,6 +132,8 @@ def _with_fresh_head(
     processor = classes.processor(load_pretrained(classes.features.from_pretrained, source), make_tokenizer(vocabulary))
     config.vocab_size, config.pad_token_id = len(vocabulary.tokens), 0
     config.bos_token_id = config.eos_token_id = None
+    if getattr(config, "decoder_start_token_id", None) is not None:
+        config.decoder_start_token_id = 0  # of no use, but checked against the vocabulary
     config.architectures = [classes.model.__name__]
     torch.manual_seed(seed)
     module: Any

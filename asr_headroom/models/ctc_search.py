@@ -71,16 +71,16 @@ def prefix_beam_search(
                 if origin is not None and place < len(columns) and columns[place] == last[row]:
                     stay_token[row] = np.logaddexp(stay_token[row], grown[origin, place])
                     grown[origin, place] = -np.inf
-            beam, in_blank, in_token = _prune(beam, stay_blank, stay_token, grown, columns, beam_size)
-            for row, (origin, token) in enumerate(beam):
-                if token < 0:
-                    continue
-                if (origin, token) not in children:
-                    children[origin, token] = len(parents)
-                    parents.append(origin)
+            kept, in_blank, in_token = _prune(stay_blank, stay_token, grown, columns, beam_size)
+            nodes = list[int]()
+            for row, token in kept:
+                prefix = int(beam[row])
+                if token >= 0 and (prefix, token) not in children:
+                    children[prefix, token] = len(parents)
+                    parents.append(prefix)
                     tokens.append(token)
-                beam[row] = children[origin, token], -1
-            beam = beam[:, 0]
+                nodes.append(prefix if token < 0 else children[prefix, token])
+            beam = np.array(nodes, dtype=np.int64)
     return [
         Prefix(_spell(int(node), parents, tokens), float(np.logaddexp(blank, token)))
         for node, blank, token in zip(beam, in_blank, in_token, strict=True)
@@ -96,24 +96,20 @@ def _candidates(frame: np.ndarray, blank_id: int, tokens_per_frame: int | None) 
 
 
 def _prune(
-    beam: np.ndarray,
-    stay_blank: np.ndarray,
-    stay_token: np.ndarray,
-    grown: np.ndarray,
-    columns: np.ndarray,
-    beam_size: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best of what stays and what grows: (node, new token or -1) [beam, 2] and the two totals [beam]."""
+    stay_blank: np.ndarray, stay_token: np.ndarray, grown: np.ndarray, columns: np.ndarray, beam_size: int
+) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
+    """The best of what stays and what grows: (row, new token or -1) of each, and the two totals [beam]."""
+    count = len(stay_blank)
     totals = np.concatenate([np.logaddexp(stay_blank, stay_token), grown.ravel()])
     best = np.argsort(-totals, kind="stable")[:beam_size]
     best = best[totals[best] > -np.inf]
-    stays = best < len(beam)
-    rows, places = np.divmod(np.where(stays, 0, best - len(beam)), max(1, len(columns)))
-    rows = np.where(stays, best, rows)
-    new = np.where(stays, -1, columns[places] if len(columns) else -1)
-    in_blank = np.where(stays, stay_blank[rows], -np.inf)
-    in_token = np.where(stays, stay_token[rows], totals[best])
-    return np.stack([beam[rows], new], axis=1), in_blank, in_token
+    kept = []
+    for place in best.tolist():
+        row, column = (place, -1) if place < count else divmod(place - count, len(columns))
+        kept.append((row, int(columns[column]) if column >= 0 else -1))
+    stays = best < count
+    inside = np.where(stays, best, 0)
+    return kept, np.where(stays, stay_blank[inside], -np.inf), np.where(stays, stay_token[inside], totals[best])
 
 
 def _spell(node: int, parents: list[int], tokens: list[int]) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ _FAMILIES = {
     "parakeet-rnnt": _Family("asr_headroom.models.parakeet_transducer:load", ("parakeet_rnnt",)),
     "parakeet-tdt": _Family("asr_headroom.models.parakeet_transducer:load", ("parakeet_tdt",)),
     "qwen3-asr": _Family("asr_headroom.models.qwen3_asr:load", ("qwen3_asr",)),
+    "voxtral": _Family("asr_headroom.models.voxtral:load", ("voxtral",), extra="voxtral"),
     "wav2vec2-ctc": _Family(
         "asr_headroom.models.wav2vec2_ctc:load", ("wav2vec2", "hubert", "wav2vec2-bert"), fresh_head=True
     ),

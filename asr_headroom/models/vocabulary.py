@@ -64,9 +64,9 @@ class Vocabulary:
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Token ids, as ``vocab.json`` of a ``Wav2Vec2CTCTokenizer`` holds them."""
-        letters = [SPACE if character == " " else character for character in self.characters]
-        return {token: index for index, token in enumerate([BLANK, UNKNOWN, *letters])}
+        """Token ids, as ``vocab.json`` of a ``Wav2Vec2CTCTokenizer`` holds them; a space has one in every language."""
+        letters = [character for character in self.characters if character != " "]
+        return {token: index for index, token in enumerate([BLANK, UNKNOWN, SPACE, *letters])}
 
     def unknown(self, texts: Iterable[str]) -> Counter[str]:
         """How often each character that the head cannot write occurs in other texts, normalised alike."""

@@ -42,10 +42,17 @@ __all__ = ["Wav2Vec2Ctc", "load"]
 _WITHOUT_HEAD = r"^(project_(q|hid)|quantizer|label_embs_concat|final_proj|.*masked_spec_embed)"
 """Left over from pre-training, and the mask vector of SpecAugment."""
 
-_WAVEFORM = {"processor": Wav2Vec2Processor, "features": Wav2Vec2FeatureExtractor, "head": "lm_head"}
 _CLASSES = {
-    "wav2vec2": CtcClasses(model=Wav2Vec2ForCTC, without_head=_WITHOUT_HEAD, **_WAVEFORM),
-    "hubert": CtcClasses(model=HubertForCTC, without_head=_WITHOUT_HEAD, **_WAVEFORM),
+    **{
+        kind: CtcClasses(
+            model=model,
+            processor=Wav2Vec2Processor,
+            features=Wav2Vec2FeatureExtractor,
+            head="lm_head",
+            without_head=_WITHOUT_HEAD,
+        )
+        for kind, model in (("wav2vec2", Wav2Vec2ForCTC), ("hubert", HubertForCTC))
+    },
     "wav2vec2-bert": CtcClasses(
         model=Wav2Vec2BertForCTC,
         processor=Wav2Vec2BertProcessor,

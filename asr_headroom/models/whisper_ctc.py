@@ -131,7 +131,8 @@ def load(
 
 def _pretrained_encoder(source: str, config: Any, dtype: torch.dtype) -> nn.Module:
     whisper = load_pretrained(WhisperForConditionalGeneration.from_pretrained, source, weights=True, dtype=dtype)
-    module = WhisperForCTC(config).to(dtype)
+    module: Any = WhisperForCTC(config)
+    module.to(dtype)
     module.encoder.load_state_dict(whisper.model.encoder.state_dict())
     return module
 

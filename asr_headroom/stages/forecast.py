@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asr_headroom.budget import format_minutes
-from asr_headroom.errors import DataError
+from asr_headroom.errors import ConfigError, DataError
 from asr_headroom.models.architecture import Architecture, read_architecture
 from asr_headroom.stages.data import load_data
 from asr_headroom.stages.rates import RATES_SHARE
@@ -76,6 +76,7 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
     a probe of real steps instead, which is more exact.
 
     Raises:
+        ConfigError: the model is to get a fresh head.
         ModelError: the model's dimensions are not known.
         DataError: the training data cannot be read, or nothing in it is short enough.
         TrainingError: the budget does not hold a step.
@@ -85,6 +86,8 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
     from asr_headroom.stages.train import budget_seconds
     from asr_headroom.train.forecast import Workload, forecast_memory, forecast_step_seconds, resident_memory_now
 
+    if config.vocabulary == "from-data":
+        raise ConfigError("a dry run knows no fresh head; the training itself plans from a probe of its first steps")
     architecture = read_architecture(config.model)
     manifest = load_data(
         config.train,

@@ -19,6 +19,7 @@ from asr_headroom.errors import ConfigError, DataError, ModelError
 from asr_headroom.evaluate.transcribe import refuse_long_utterances
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.models.registry import load_model
+from asr_headroom.models.vocabulary import Vocabulary, normalizer_for_targets
 from asr_headroom.stages.data import load_data
 from asr_headroom.stages.evaluation_sets import evaluation_set, guard_sets, measure_in_batches
 from asr_headroom.stages.rates import refuse_rates, run_rates
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from asr_headroom.train.loop import TrainingOutcome
 
 logger = logging.getLogger(__name__)
+
+_FRESH_HEAD_LEARNING_RATE = {"lora": 1e-3, "full": 3e-4, "scratch": 5e-4}
+"""A head that knows nothing has further to go; the study's rate for XLS-R (SPEC §2.2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,13 @@ class TrainStageConfig(TrainConfig):
     window: Literal["full", "fit"] = "full"
     """Whisper: the window in training and on dev; use the same in bench."""
 
+    vocabulary: Literal["checkpoint", "from-data"] = "checkpoint"
+    """from-data: a fresh CTC head over the characters of the training transcripts, on the encoder of an XLS-R, Parakeet
+    CTC, Whisper …; checkpoint: the model writes what it can."""
+
+    vocabulary_normalizer: str | None = None
+    """Normaliser of what a fresh head learns; the language's default otherwise, and basic for English."""
+
     target_form: TargetForm = "as-is"
     """Written form to learn: as-is, lower, or sentence (capital first letter and full stop)."""
 
@@ -84,6 +95,15 @@ class TrainStageConfig(TrainConfig):
             raise ConfigError(f"limit is {self.limit}; it must be at least 1")
         if self.max_duration is not None and not self.max_duration > 0:
             raise ConfigError(f"max_duration is {self.max_duration}; it must be above 0 s")
+        if self.vocabulary_normalizer and self.vocabulary == "checkpoint":
+            raise ConfigError("vocabulary_normalizer is of a fresh head; give --vocabulary from-data with it")
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, or the default of the method and of what it starts from."""
+        if self.learning_rate is None and self.vocabulary == "from-data":
+            return _FRESH_HEAD_LEARNING_RATE[self.method]
+        return super().peak_learning_rate
 
 
 def train(config: TrainStageConfig) -> Path:
@@ -118,6 +138,8 @@ class _Setup:
     dev_targets: list[Utterance]
     guard_sets: list[EvaluationSet]
     facts: dict[str, Any]
+    vocabulary: Vocabulary | None
+    """Of a fresh head."""
     models: list[Trainable]
     """The model that was loaded to check the data, for the first run that asks; later ones load their own."""
 
@@ -133,10 +155,11 @@ def _load(config: TrainStageConfig) -> _Setup:
         load_data(source, max_duration=config.max_duration, limit=few, **reading)
         for source in (config.dev, *config.guard_data)
     )
-    model = _load_model(config)
+    vocabulary = _fresh_vocabulary(config, train_data.manifest) if config.vocabulary == "from-data" else None
+    model = _load_model(config, vocabulary)
     for loaded in (dev_data, *guard_data):
         refuse_long_utterances(model, loaded.manifest)
-    usable, left_out = _usable(model, train_data.manifest, config.target_form)
+    usable, left_out = _usable(model, train_data.manifest, config.target_form, writes_as_told=vocabulary is None)
     shuffled = evaluation_set(dev_data, "target", normalizer=config.normalizer, seed=config.seed)
     others = [evaluation_set(loaded, "guard", normalizer=None, seed=config.seed) for loaded in guard_data]
     dev = shuffled.first(config.eval_utterances)
@@ -157,12 +180,16 @@ def _load(config: TrainStageConfig) -> _Setup:
         "target_form": config.target_form,
         "normalizer": dev.normalizer.id,
     }
+    if vocabulary:
+        facts["vocabulary"] = _vocabulary_facts(vocabulary, dev_data.manifest, config.target_form)
     return _Setup(
         train_data=usable,
         dev=dev,
         dev_targets=[replace(u, text=write_target(u.text, config.target_form)) for u in dev.utterances],
-        guard_sets=guard_sets(model, shuffled, others, chose_the_step=config.eval_utterances),
+        # A fresh head has no base to fall back on.
+        guard_sets=[] if vocabulary else guard_sets(model, shuffled, others, chose_the_step=config.eval_utterances),
         facts=facts,
+        vocabulary=vocabulary,
         models=[model],
     )
 
@@ -175,7 +202,8 @@ def _train(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> TrainingO
         nonlocal ledger
         own = replace(config, learning_rate=rate, learning_rates=())
         with ledger.stage("load"):
-            model = apply_method(setup.models.pop() if setup.models else _load_model(own), own)
+            model = setup.models.pop() if setup.models else _load_model(own, setup.vocabulary)
+            model = apply_method(model, own)
         # What was spent before the first run is booked to it.
         spent, ledger = ledger, Ledger()
         return Training(
@@ -198,18 +226,59 @@ def _train(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> TrainingO
     return run(config.peak_learning_rate, directory=root, budget_seconds=budget_seconds(config))
 
 
-def _load_model(config: TrainStageConfig) -> Trainable:
-    random_init: dict[str, Any] = {"random_init": True, "seed": config.seed} if config.method == "scratch" else {}
-    model = load_model(config.model, window=config.window, **random_init)
+def _load_model(config: TrainStageConfig, vocabulary: Vocabulary | None) -> Trainable:
+    options: dict[str, Any] = {"random_init": True} if config.method == "scratch" else {}
+    if vocabulary:
+        options["vocabulary"] = vocabulary
+    if options:
+        options["seed"] = config.seed
+    model = load_model(config.model, window=config.window, **options)
     if not isinstance(model, Trainable):
         raise ModelError(f"'{config.model}' ({model.card.family}) can be benched but not trained here")
     return model
 
 
+def _fresh_vocabulary(config: TrainStageConfig, utterances: Sequence[Utterance]) -> Vocabulary:
+    (language, _), *_ = Counter(utterance.language for utterance in utterances).most_common(1) or [(None, 0)]
+    texts = [write_target(utterance.text, config.target_form) for utterance in utterances]
+    vocabulary = Vocabulary.from_texts(texts, config.vocabulary_normalizer or normalizer_for_targets(language))
+    logger.info(
+        "fresh head over %d characters of the training transcripts, normalizer '%s': %s",
+        len(vocabulary.characters),
+        vocabulary.normalizer,
+        "".join(vocabulary.characters[:100]),
+    )
+    return vocabulary
+
+
+def _vocabulary_facts(vocabulary: Vocabulary, dev: Sequence[Utterance], form: TargetForm) -> dict[str, Any]:
+    """What the head writes and what of dev it cannot, which is said."""
+    unknown = vocabulary.unknown(write_target(utterance.text, form) for utterance in dev)
+    if unknown:
+        most = ", ".join(f"'{character}' {count}" for character, count in unknown.most_common(5))
+        logger.warning(
+            "dev transcripts hold %d characters that the training transcripts lack and the head cannot write (%s)",
+            unknown.total(),
+            most,
+        )
+    return {
+        "normalizer": vocabulary.normalizer,
+        "characters": len(vocabulary.characters),
+        "unknown_in_dev": dict(unknown.most_common()),
+    }
+
+
 def _usable(
-    model: Trainable, utterances: Sequence[Utterance], form: TargetForm
+    model: Trainable, utterances: Sequence[Utterance], form: TargetForm, *, writes_as_told: bool
 ) -> tuple[list[Utterance], dict[str, int]]:
-    """Utterances the model can learn from, in the form wanted, and how many were left out, by reason."""
+    """Utterances the model can learn from, in the form wanted, and how many were left out, by reason.
+
+    Args:
+        model: says which.
+        utterances: of the training data.
+        form: to learn.
+        writes_as_told: the model learns the case of the transcripts, so that upper case throughout is worth a word.
+    """
     usable, reasons = [], Counter[str]()
     first = ""
     for utterance in utterances:
@@ -218,12 +287,11 @@ def _usable(
         if reason is None:
             usable.append(utterance)
             continue
-        kind = "too long for the model"
         first = first or f"{utterance.origin}: '{utterance.id}' {reason}"
-        reasons[kind] += 1
+        reasons[_kind_of(reason)] += 1
     for reason, count in reasons.items():
         logger.warning("%d of %d training utterances left out, %s: %s", count, len(utterances), reason, first)
-    if form == "as-is" and usable and all(utterance.text.isupper() for utterance in usable):
+    if writes_as_told and form == "as-is" and usable and all(utterance.text.isupper() for utterance in usable):
         logger.warning(
             "all %d transcripts are in upper case, and the model will learn to write that way; "
             "--target-form sentence rewrites them",
@@ -232,6 +300,12 @@ def _usable(
     if not usable:
         raise DataError(f"none of the {len(utterances)} training utterances can be used, for example {first}")
     return usable, dict(reasons)
+
+
+def _kind_of(reason: str) -> str:
+    if "vocabulary" in reason:
+        return "letters that the model cannot write"
+    return "too long for its recording" if "frames" in reason else "too long for the model"
 
 
 def _shared_sentences(train_data: Sequence[Utterance], dev: Sequence[Utterance], normalizer: Normalizer) -> int:

@@ -65,6 +65,7 @@ def tiny_wav2vec2_ctc(
     }
     torch.manual_seed(seed)
     module: Any
+    processor: Any
     if kind == "bert":
         features = SeamlessM4TFeatureExtractor(feature_size=40, num_mel_bins=40)
         config = Wav2Vec2BertConfig(feature_projection_input_dim=80, conv_depthwise_kernel_size=7, **settings)
