@@ -11,6 +11,7 @@ Start with :func:`categorize` for one utterance and :func:`count_categories` for
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -138,6 +139,8 @@ class Categories:
         return next((count for count in self.counts if count.category == category), None)
 
 
+# Categories and confusions of a run ask about the same utterances.
+@functools.lru_cache(maxsize=1 << 16)
 def categorize(
     reference: str, hypothesis: str, normalizer: Normalizer, language: str | None, *, cased: bool = False
 ) -> tuple[Piece, ...]:

@@ -312,7 +312,7 @@ def _is_no_condition(name: str, values: Sequence[Value]) -> str | None:
     """Why a column says nothing of the conditions of a recording; None when it may."""
     words = {word for word in re.split(r"[^a-z]+", name.lower()) if word}
     if words & _OF_THE_OUTPUT:
-        return "made from the outputs; an error rate by it would only repeat them"
+        return "left by a scoring of these outputs; it is no condition of the recording"
     texts = [value for value in values if isinstance(value, str)]
     if _as_numbers(values) is None and 2 * len(set(texts)) > len(values):
         return f"{len(set(texts))} different texts; it names utterances, not groups of them"
