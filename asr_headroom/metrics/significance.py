@@ -11,7 +11,7 @@ events than errors, such as words per minute of silence. How intervals are made 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -129,9 +129,11 @@ def estimate_rate(
     """
     errors, lengths = _errors_and_lengths(counts).T
     found = distribution_of_rate(errors, lengths, clustering, resamples=resamples, seed=seed)
+    interval = found.distribution.interval()
     return RateEstimate(
         rate=found.estimate,
-        interval=found.distribution.interval(),
+        # The symmetric ones of few clusters reach below what an error rate can be.
+        interval=replace(interval, low=max(0.0, interval.low)),
         num_utterances=len(counts),
         num_clusters=clustering.num_clusters,
         cluster_by=clustering.by,

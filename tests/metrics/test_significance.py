@@ -263,3 +263,9 @@ def test_a_loop_that_carries_the_total_is_seen():
     system = [*base[:-1], ErrorCounts(hits=10, insertions=200)]
     assert compare_systems(base, system, by_utterance(60)).largest_share > 0.95
     assert compare_systems(base, random_counts(1, 60, lengths=[10] * 60), by_utterance(60)).largest_share < 0.2
+
+
+def test_the_interval_of_a_rate_is_not_below_zero():
+    counts = [ErrorCounts(hits=10)] * 9 + [ErrorCounts(hits=9, substitutions=1)]
+    estimate = estimate_rate(counts, choose_clusters([None] * 10, [str(i) for i in range(10)]))
+    assert estimate.interval.low == 0.0 < estimate.rate < estimate.interval.high

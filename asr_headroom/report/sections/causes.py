@@ -55,7 +55,7 @@ def _grid(title: str, split: DifferenceSplit) -> Grid:
     return Grid(
         title=title,
         about=(
-            f"Errors as {normalizer.id} counts them, which leaves formats as they were written: {name} "
+            f"Errors as {normalizer.id} counts them, a profile in which formats still show: {name} "
             f"{format_percent(split.base.rate)} → {format_percent(split.system.rate)}. {_ABOUT}"
         ),
         head=["cause", f"base,\npoints of {name}", "system", "difference, points\n(95 % interval)", "", "share"],
