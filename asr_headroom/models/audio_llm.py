@@ -112,6 +112,14 @@ class AudioLanguageModel(abc.ABC):
             ModelError: the language is unknown.
         """
 
+    def prompt_template(self, language: str | None) -> list[int]:
+        """Token ids of the prompt, with one audio token where the recording's embeddings are to stand.
+
+        Raises:
+            ModelError: the language is unknown.
+        """
+        return self.processor.tokenizer(self.prompt_text(language), add_special_tokens=False).input_ids
+
     def target_text(self, text: str, language: str | None) -> str:
         """What the model shall write, without the end token."""
         return text.strip()
@@ -323,7 +331,7 @@ class AudioLanguageModel(abc.ABC):
     def end_id(self) -> int:
         """Token that ends what the model writes."""
         tokenizer = self.processor.tokenizer
-        return tokenizer.convert_tokens_to_ids(self.end_token or tokenizer.eos_token)
+        return tokenizer.convert_tokens_to_ids(self.end_token) if self.end_token else tokenizer.eos_token_id
 
     @property
     def _end_ids(self) -> frozenset[int]:
@@ -396,7 +404,7 @@ class AudioLanguageModel(abc.ABC):
     def _prompt_ids(self, language: str | None, num_samples: int) -> list[int]:
         """Token ids of the prompt, the audio token repeated for each embedding."""
         if language not in self._prompts:
-            ids = self.processor.tokenizer(self.prompt_text(language), add_special_tokens=False).input_ids
+            ids = self.prompt_template(language)
             if ids.count(self._audio_id) != 1:
                 raise ModelError(
                     f"{self.card.model_id}: the chat template puts the audio token into a prompt "
@@ -426,8 +434,7 @@ class AudioLanguageModel(abc.ABC):
         return samples
 
     def _text(self, tokens: list[int]) -> str:
-        text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return self.parse(text).strip()
+        return self.parse(self.processor.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def _hypothesis(self, tokens: list[int], guard: LoopGuard) -> Hypothesis:
         if tokens and tokens[-1] in self._end_ids:

@@ -288,16 +288,108 @@ _WHISPER_CTC = FamilyEntry(
     ),
 )
 
+_LLM_ABILITIES = Abilities(beam_search=True, language_prompt=True, free_language=True, can_sample=True, can_nbest=True)
+
+_FUN_ASR_NANO = FamilyEntry(
+    family="fun-asr-nano",
+    title="Fun-ASR-Nano",
+    architecture="SenseVoice encoder, adaptor, Qwen3 language model",
+    checkpoints=(Checkpoint(model_id="FunAudioLLM/Fun-ASR-Nano-2512-hf", licence="apache-2.0", note="0.8 B weights"),),
+    languages=("zh", "en", "ja"),
+    abilities=_LLM_ABILITIES,
+    notes=("Recordings beyond 122 s are refused: the encoder has positions for 2048 frames.",),
+)
+
+_GLM_ASR = FamilyEntry(
+    family="glm-asr",
+    title="GLM-ASR-Nano",
+    architecture="Whisper-like encoder over 30 s windows, Llama language model",
+    checkpoints=(Checkpoint(model_id="zai-org/GLM-ASR-Nano-2512", licence="mit", note="1.5 B weights"),),
+    languages=("zh", "yue", "en"),
+    abilities=Abilities(beam_search=True, free_language=True, can_sample=True, can_nbest=True),
+    notes=("The language is not told; the model writes what it hears.",),
+)
+
+_GRANITE_SPEECH = FamilyEntry(
+    family="granite-speech",
+    title="Granite Speech",
+    architecture="conformer encoder, Q-Former projector, Granite language model",
+    checkpoints=(
+        Checkpoint(model_id="ibm-granite/granite-speech-4.1-2b", licence="apache-2.0", note="2 B weights"),
+        Checkpoint(
+            model_id="ibm-granite/granite-speech-4.1-2b-plus",
+            licence="apache-2.0",
+            languages=("en", "fr", "de", "es", "pt"),
+            note="neither punctuation nor capitals",
+        ),
+        Checkpoint(model_id="ibm-granite/granite-4.0-1b-speech", licence="apache-2.0", note="2 B weights in all"),
+        *(
+            Checkpoint(
+                model_id=f"ibm-granite/granite-speech-3.3-{size}",
+                licence="apache-2.0",
+                languages=("en", "fr", "de", "es", "pt"),
+                note="its own adapter is folded in",
+            )
+            for size in ("2b", "8b")
+        ),
+    ),
+    languages=("en", "fr", "de", "es", "pt", "ja"),
+    abilities=Abilities(beam_search=True, batch_norm=True, free_language=True, can_sample=True, can_nbest=True),
+    notes=(
+        "The language is not told; results in another than those listed are marked as a mismatch.",
+        "Activation checkpointing is of the language model alone.",
+    ),
+)
+
+_QWEN_LANGUAGES = """
+ar yue zh cs da nl en fil fi fr de el hi hu id it ja ko mk ms fa pl pt ro ru es sv th tr vi
+"""
+
+_QWEN3_ASR = FamilyEntry(
+    family="qwen3-asr",
+    title="Qwen3-ASR",
+    architecture="Whisper-like encoder over 8 s windows, Qwen3 language model",
+    checkpoints=(
+        Checkpoint(model_id="Qwen/Qwen3-ASR-0.6B-hf", licence="apache-2.0"),
+        Checkpoint(model_id="Qwen/Qwen3-ASR-1.7B-hf", licence="apache-2.0"),
+    ),
+    languages=tuple(_QWEN_LANGUAGES.split()),
+    abilities=_LLM_ABILITIES,
+    notes=(
+        "Where a language is told it stands in the prompt, in training and in decoding; otherwise the model names it.",
+        "The ids without `-hf` hold the authors' layout, which transformers cannot read; they are refused.",
+    ),
+)
+
+_VOXTRAL = FamilyEntry(
+    family="voxtral",
+    title="Voxtral",
+    architecture="Whisper encoder over 30 s windows, Mistral language model",
+    checkpoints=(
+        Checkpoint(model_id="mistralai/Voxtral-Mini-3B-2507", licence="apache-2.0", note="4.7 B weights in all"),
+        Checkpoint(model_id="mistralai/Voxtral-Small-24B-2507", licence="apache-2.0"),
+    ),
+    languages=("en", "es", "fr", "pt", "hi", "de", "nl", "it"),
+    abilities=_LLM_ABILITIES,
+    extra="voxtral",
+    notes=("Each begun window of 30 s costs the same, a recording of one second too.",),
+)
+
 # In alphabetical order of family, one entry each.
 _CATALOGUE: tuple[FamilyEntry, ...] = (
     _CANARY,
     _COHERE,
+    _FUN_ASR_NANO,
+    _GLM_ASR,
+    _GRANITE_SPEECH,
     _GRANITE_SPEECH5,
     _LASR,
     _MOONSHINE,
     _PARAKEET_CTC,
     _PARAKEET_RNNT,
     _PARAKEET_TDT,
+    _QWEN3_ASR,
+    _VOXTRAL,
     _WAV2VEC2_CTC,
     _WHISPER,
     _WHISPER_CTC,

@@ -69,7 +69,6 @@ def tiny_glm_asr(*, window_seconds: int = 4, width: int = 32, seed: int = 0) -> 
             "initializer_range": _SCALE,
         },
         audio_token_id=ids["<|pad|>"],
-        initializer_range=_SCALE,
     )
     torch.manual_seed(seed)
     module = GlmAsrForConditionalGeneration(config).eval()
