@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asr_headroom.analysis.outputs import OutputCounts
+from asr_headroom.results.pairing import has_content_ids
 from asr_headroom.results.schema import RunInfo
 from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer, count_alarm
 from asr_headroom.text.units import primary_subtag
 
-__all__ = ["SUSPICIOUS_SHARE", "caveats_of_pair", "caveats_of_run", "decoding_windows"]
+__all__ = ["SUSPICIOUS_SHARE", "caveat_of_repeats", "caveats_of_pair", "caveats_of_run", "decoding_windows"]
 
 SUSPICIOUS_SHARE = 0.05
 """Share of empty, looping, truncated or foreign outputs above which the harness is suspected before the model."""
@@ -67,6 +68,11 @@ def caveats_of_pair(base: Results, system: Results, left_out: int) -> Iterator[s
     """What makes two systems less comparable than they look, beside what is odd about each."""
     if left_out:
         yield f"{left_out} utterances that only one of the two has are left out"
+    # Of runs of our own it is no accident: training can deliver the base itself.
+    are_files = base.run.kind == system.run.kind == "import"
+    pairs = zip(base.predictions, system.predictions, strict=True)
+    if are_files and all(one.hypothesis == other.hypothesis for one, other in pairs):
+        yield "the two hold the same outputs, letter for letter; one file may have been given twice"
     if base.run.decoding_hash != system.run.decoding_hash:
         yield (
             f"the two were decoded differently (decoding hash {base.run.decoding_hash or 'unknown'} and "
@@ -83,6 +89,19 @@ def caveats_of_pair(base: Results, system: Results, left_out: int) -> Iterator[s
     # Files of other tools have no fingerprint, and their pairing has compared every reference.
     if None not in prints and prints[0] != prints[1]:
         yield f"ids and references agree, but the test sets have different fingerprints ({prints[0]} and {prints[1]})"
+
+
+def caveat_of_repeats(base: Results, system: Results, cluster_by: str) -> str | None:
+    """A warning where readings of one sentence were paired by their order, and the interval depends on that."""
+    if "sentence" in cluster_by or not (has_content_ids(base) or has_content_ids(system)):
+        return None
+    repeated = len(base.predictions) - len({prediction.reference for prediction in base.predictions})
+    if not repeated:
+        return None
+    return (
+        f"{repeated} utterances repeat a reference and are paired by their order in the files, which the interval by "
+        f"{cluster_by} depends on; name the utterances in both files, or use --cluster sentence"
+    )
 
 
 def decoding_windows(run: RunInfo) -> dict[str, Any]:

@@ -11,7 +11,13 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from asr_headroom.analysis.caveats import SUSPICIOUS_SHARE, caveats_of_pair, caveats_of_run, decoding_windows
+from asr_headroom.analysis.caveats import (
+    SUSPICIOUS_SHARE,
+    caveat_of_repeats,
+    caveats_of_pair,
+    caveats_of_run,
+    decoding_windows,
+)
 from asr_headroom.analysis.guard import read_guard
 from asr_headroom.analysis.outputs import OutputCounts, count_outputs
 from asr_headroom.errors import ConfigError, ResultsError
@@ -197,7 +203,7 @@ def score_results(results: Results, *, normalizer: Normalizer | None = None, clu
         normalizer=normalizer,
         words=ErrorCounts.total(count.words for count in counts),
         characters=ErrorCounts.total(count.characters for count in counts),
-        estimate=estimate_rate([count.of(normalizer.unit) for count in counts], clustering),
+        estimate=_not_below_zero(estimate_rate([count.of(normalizer.unit) for count in counts], clustering)),
         population=clustering.population,
         capped_rate=_capped_rate([count.of(normalizer.unit) for count in counts]),
         other=(other.id, results.total(other).error_rate) if other else None,
@@ -247,6 +253,7 @@ def compare_results(
         warnings=(
             *(w for run in (base, system) for w in caveats_of_run(run, normalizer, count_outputs(run, normalizer))),
             *caveats_of_pair(base, system, left_out),
+            *filter(None, [caveat_of_repeats(base, system, comparison.cluster_by)]),
             *_verdict_warnings(normalizer, comparison, other, other_comparison),
         ),
     )
@@ -288,6 +295,12 @@ def _compare(base: Results, system: Results, normalizer: Normalizer, cluster: Cl
         system.counts_in(normalizer),
         clusters_of((base, system), normalizer, cluster),
     )
+
+
+def _not_below_zero(estimate: RateEstimate) -> RateEstimate:
+    # With few clusters the interval is Student's, which does not know that there are no negative rates.
+    interval = dataclasses.replace(estimate.interval, low=max(0.0, estimate.interval.low))
+    return dataclasses.replace(estimate, interval=interval)
 
 
 def _capped_rate(counts: Sequence[ErrorCounts]) -> float:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from asr_headroom.cli.reading import FILE_HELP, add_reading_arguments, chosen_normalizer, read_named
-from asr_headroom.cli.score import add_keyword_arguments
+from asr_headroom.cli.score import add_keyword_arguments, keyword_weight
 from asr_headroom.errors import UsageError
 from asr_headroom.metrics.clustering import CLUSTER_CHOICES
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", type=Path, metavar="BASE", help=f"the one to be better than: {FILE_HELP}")
     parser.add_argument("system", type=Path, metavar="SYSTEM", help="the one to judge, in any of these forms")
     parser.add_argument(
-        "more", type=Path, nargs="*", metavar="SYSTEM", help="further ones: every two of all are compared"
+        "more", type=Path, nargs="*", default=[], metavar="SYSTEM", help="further ones: every two of all are compared"
     )
     add_reading_arguments(parser, "the base's own, else its language's")
     parser.add_argument(
@@ -76,6 +76,7 @@ def _run_pair(arguments: argparse.Namespace) -> int:
     from asr_headroom.report.keyword_text import keyword_comparison_json, keyword_comparison_text
     from asr_headroom.report.verdict import comparison_facts, comparison_json, verdict_line
 
+    weight = keyword_weight(arguments)
     base, system = read_named(arguments, [arguments.base, arguments.system])
     normalizer = chosen_normalizer(arguments, base)
     pair = compare_results(
@@ -84,17 +85,17 @@ def _run_pair(arguments: argparse.Namespace) -> int:
     compared = None
     if arguments.keywords:
         keywords = read_keywords(arguments.keywords, normalizer)
-        compared = compare_keywords(pair, keywords, arguments.keyword_weight, arguments.cluster)
+        compared = compare_keywords(pair, keywords, weight, arguments.cluster)
     if arguments.json:
         plain = comparison_json(pair)
         if compared is not None:
-            plain["keywords"] = {"weight": arguments.keyword_weight, **keyword_comparison_json(compared)}
+            plain["keywords"] = {"weight": weight, **keyword_comparison_json(compared)}
         print(json.dumps(plain, ensure_ascii=False, indent=1))
         return 0
     print(verdict_line(pair))
     facts = comparison_facts(pair)
     if compared is not None:
-        facts.append(("keywords", keyword_comparison_text(compared, arguments.keyword_weight)))
+        facts.append(("keywords", keyword_comparison_text(compared, weight)))
     for label, text in facts:
         print(f"  {label:<11} {text}")
     for warning in pair.warnings:

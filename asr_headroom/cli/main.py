@@ -11,13 +11,27 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 import asr_headroom
 from asr_headroom.errors import AsrHeadroomError, did_you_mean
 
 __all__ = ["VERBS", "main"]
 
-VERBS = ("bench", "train", "score", "compare", "analyze", "audit", "report", "data", "normalize", "models", "run", "lab")
+VERBS = (
+    "bench",
+    "train",
+    "score",
+    "compare",
+    "analyze",
+    "audit",
+    "report",
+    "data",
+    "normalize",
+    "models",
+    "run",
+    "lab",
+)
 """In the order of the work; each is a module of this package with SUMMARY, add_arguments and run."""
 
 
@@ -37,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         return _fail(f"unknown command '{verb}'{did_you_mean(verb, VERBS)} (`asr-headroom --help` lists them)", 2)
     module = importlib.import_module(f"asr_headroom.cli.{verb}")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"asr-headroom {verb}",
         description=module.SUMMARY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,6 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verbose:
             traceback.print_exc()
         return _fail(f"{error}; check the path, its permissions and the space on the disk", 1)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that suggests the flag that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: -"):
+            flag = message.split()[2].split("=", 1)[0]
+            message += did_you_mean(flag, self._option_string_actions)
+        super().error(message)
 
 
 def _overview() -> str:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from asr_headroom.cli.reading import FILE_HELP, add_reading_arguments, chosen_normalizer, read_source
+from asr_headroom.errors import UsageError
 from asr_headroom.metrics.clustering import CLUSTER_CHOICES
 from asr_headroom.metrics.keywords import DEFAULT_KEYWORD_WEIGHT
 
@@ -32,10 +33,22 @@ def add_keyword_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keyword-weight",
         type=float,
-        default=DEFAULT_KEYWORD_WEIGHT,
         metavar="W",
         help=f"what an error on a keyword counts in the weighted rate (default: {DEFAULT_KEYWORD_WEIGHT:g})",
     )
+
+
+def keyword_weight(arguments: argparse.Namespace) -> float:
+    """The weight that was asked for, else the default.
+
+    Raises:
+        UsageError: a weight without keywords, which would change nothing.
+    """
+    if arguments.keyword_weight is None:
+        return DEFAULT_KEYWORD_WEIGHT
+    if arguments.keywords is None:
+        raise UsageError("--keyword-weight weighs the words of --keywords FILE; give that too, or leave it away")
+    return float(arguments.keyword_weight)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,23 +63,24 @@ def run(arguments: argparse.Namespace) -> int:
     from asr_headroom.report.keyword_text import keyword_json, keyword_text
     from asr_headroom.report.verdict import score_facts, score_json
 
+    weight = keyword_weight(arguments)
     results = read_source(arguments, arguments.source)
     normalizer = chosen_normalizer(arguments, results)
     score = score_results(results, normalizer=normalizer, cluster=arguments.cluster)
     counts = None
     if arguments.keywords:
         keywords = read_keywords(arguments.keywords, normalizer)
-        counts = total_keywords(score_keywords(results, normalizer, keywords, arguments.keyword_weight), keywords)
+        counts = total_keywords(score_keywords(results, normalizer, keywords, weight), keywords)
     if arguments.json:
         plain = score_json(score)
         if counts is not None:
-            plain["keywords"] = {"weight": arguments.keyword_weight, **keyword_json(counts)}
+            plain["keywords"] = {"weight": weight, **keyword_json(counts)}
         print(json.dumps(plain, ensure_ascii=False, indent=1))
         return 0
     print(score.run.name)
     facts = score_facts(score)
     if counts is not None:
-        facts.append(("keywords", keyword_text(counts, arguments.keyword_weight)))
+        facts.append(("keywords", keyword_text(counts, weight)))
     for label, text in facts:
         print(f"  {label:<11} {text}")
     for warning in score.warnings:

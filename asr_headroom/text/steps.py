@@ -74,8 +74,9 @@ class Normalizer:
 
     @functools.cached_property
     def _remembered(self) -> Callable[[str], str]:
-        # The references of a test are the same for all systems, and are asked for by every part of a report.
-        return functools.lru_cache(maxsize=1 << 14)(functools.partial(run_steps, self.steps))
+        # The references of a test are the same for all systems, and are asked for by every part of a report. Large
+        # enough for both texts of 100,000 utterances (about 50 MB): a cache that is too small remembers none of them.
+        return functools.lru_cache(maxsize=1 << 18)(functools.partial(run_steps, self.steps))
 
     @functools.cached_property
     def hash(self) -> str:

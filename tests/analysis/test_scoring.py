@@ -5,6 +5,7 @@ import pytest
 
 from asr_headroom.analysis.scoring import compare_results, decoding_windows, own_normalizer, score_results
 from asr_headroom.errors import ResultsError, UsageError
+from asr_headroom.results.readers import read_results
 from asr_headroom.results.schema import RunInfo
 from asr_headroom.testing.results import make_results
 from asr_headroom.text.normalize import get_normalizer
@@ -193,6 +194,29 @@ def test_the_study_gain_in_chinese_is_script(shared):
     assert (pair.comparison.verdict, pair.other_comparison.verdict) == ("better", "cannot tell")
     assert 100 * pair.other_comparison.difference == pytest.approx(1.8, abs=0.1)
     assert 100 * score_results(results[1]).capped_rate == pytest.approx(18.2, abs=0.1)
+
+
+def test_no_rate_has_an_interval_below_zero():
+    score = score_results(make_results([("un deux trois", "un deux trois"), ("quatre cinq", "quatre")]))
+    assert (score.estimate.rate, score.estimate.interval.low) == (pytest.approx(0.2), 0.0)
+
+
+def test_a_file_given_twice_is_said():
+    results = make_results([(f"phrase {i} a", f"phrase {i}") for i in range(20)], kind="import")
+    other = make_results([(f"phrase {i} a", f"phrase {i} à") for i in range(20)], kind="import")
+    assert any("same outputs, letter for letter" in w for w in compare_results(results, results).warnings)
+    assert not any("same outputs" in w for w in compare_results(results, other).warnings)
+
+
+def test_pairing_repeats_by_their_order_is_said_where_it_matters(tmp_path):
+    rows = [{"ref": f"phrase {i % 15}", "hyp": f"phrase {i}"} for i in range(30)]
+    paths = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    for path, ordered in zip(paths, (rows, rows[::-1]), strict=True):
+        path.write_text("\n".join(map(json.dumps, ordered)), encoding="utf-8")
+    files = [read_results(path, language="fr") for path in paths]
+    warned = {by: compare_results(*files, cluster=by).warnings for by in ("sentence", "utterance")}
+    assert not any("repeat a reference" in w for w in warned["sentence"])
+    assert any(w.startswith("15 utterances repeat a reference") for w in warned["utterance"])
 
 
 @pytest.mark.shared

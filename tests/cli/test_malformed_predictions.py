@@ -229,6 +229,10 @@ COMMANDS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "compare by unknown speakers": ("compare {run} {good} --cluster speaker", 2, ("name no speaker",)),
     "compare a trn alone": ("compare {good} {trn}", 1, ("read as sclite trn", "--reference FILE")),
     "a file as its own references": ("score {trn} --reference {trn}", 1, ("give a file of each",)),
+    "a weight without keywords": ("score {good} --keyword-weight 3", 2, ("--keywords FILE; give that too",)),
+    "compare with a weight alone": ("compare {good} {good} --keyword-weight 3", 2, ("give that too",)),
+    "a flag mistyped": ("score {good} --normaliser fr", 2, ("did you mean '--normalizer'",)),
+    "compare one file": ("compare {good}", 2, ("arguments are required: SYSTEM\n",)),
     "compare with references twice": ("compare {good} {good} --reference {trn}", 1, ("hold references already",)),
 }  # fmt: skip
 
