@@ -34,6 +34,7 @@ class CtcClasses:
         head: name of the head in the model.
         without_head: pattern of tensors that checkpoints without this head hold or lack; None where the head cannot be
             replaced.
+        read: the processor of a source, where the class's own ``from_pretrained`` does not.
         prepare: what the loaded model needs before an adapter is put on it.
         pretrained: the model with pretrained weights and the head of a config, from a source of another class.
     """
@@ -43,6 +44,7 @@ class CtcClasses:
     features: Any
     head: str
     without_head: str | None
+    read: Callable[[str], Any] | None = None
     prepare: Callable[[Any], None] | None = None
     pretrained: Callable[[str, Any, torch.dtype], nn.Module] | None = None
 
@@ -96,7 +98,7 @@ def load_ctc(
         module, processor = _with_fresh_head(source, classes, config, fresh, dtype, random_init, seed)
     else:
         _refuse_headless(source, config)
-        processor = load_pretrained(classes.processor.from_pretrained, source)
+        processor = load_pretrained(classes.read or classes.processor.from_pretrained, source)
         if random_init:
             torch.manual_seed(seed)
             module = classes.model(config).to(getattr(torch, dtype))

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from transformers import (
     PretrainedConfig,
+    Wav2Vec2CTCTokenizer,
     Wav2Vec2Processor,
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -111,6 +112,7 @@ def load(
             features=WhisperFeatureExtractor,
             head="ctc_head",
             without_head="$.",
+            read=_read_processor,
             pretrained=_pretrained_encoder if kind == "whisper" else None,
         ),
         dtype=dtype,
@@ -127,6 +129,12 @@ def load(
         vocabulary=loaded.vocabulary,
         fresh_head=loaded.fresh_head,
     )
+
+
+def _read_processor(source: str) -> Wav2Vec2Processor:
+    """Part by part: the library's own way looks the model type up, and does not know this one."""
+    tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(source)
+    return Wav2Vec2Processor(WhisperFeatureExtractor.from_pretrained(source), tokenizer)
 
 
 def _pretrained_encoder(source: str, config: Any, dtype: torch.dtype) -> nn.Module:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+from asr_headroom.models.granite_speech5_features import GraniteSpeech5Features
+from asr_headroom.models.registry import load_model
 from asr_headroom.testing.conformance import ConformanceSuite
 from asr_headroom.testing.tiny.mel_ctc import tiny_mel_ctc
 
@@ -32,3 +34,10 @@ class TestLasr(TestParakeet):
 
 class TestGraniteSpeech5(TestParakeet):
     make = staticmethod(functools.partial(tiny_mel_ctc, "granite"))
+
+
+def test_granites_feature_settings_are_read_back(tmp_path):
+    model = tiny_mel_ctc("granite")
+    model.processor.feature_extractor = GraniteSpeech5Features(logmel_floor_db=5.0)
+    model.save_pretrained(tmp_path)
+    assert load_model(str(tmp_path)).processor.feature_extractor.settings["logmel_floor_db"] == 5.0
