@@ -10,7 +10,6 @@ import torch
 
 from asr_headroom.errors import ModelError
 from asr_headroom.models.decoding import DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
-from asr_headroom.models.lora import LoraConfig, attach_lora
 from asr_headroom.testing.conformance import ConformanceSuite
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_parakeet_rnnt, tiny_parakeet_tdt
@@ -147,24 +146,6 @@ def test_a_model_that_never_says_blank_ends(kind):
     (looped,) = model.transcribe(speech)
     assert (looped.token_ids, looped.looped, looped.truncated) == ((token,), True, False)
     assert [segment.text for segment in looped.segments] == ["a"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_low_rank_updates_learn_two_utterances(kind):
-    model = attach_lora(KINDS[kind](), LoraConfig(rank=8, alpha=16, dropout=0.0))
-    speech = [tone_utterance(text) for text in TEXTS]
-    batch = model.collate(speech)
-    weights = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.0)
-    for step in range(300):
-        model.module.train()
-        (model.loss(batch).nats / batch.num_targets).backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if step % 20 == 19 and [h.text for h in model.transcribe(speech, FREE)] == list(TEXTS):
-            return
-    pytest.fail(f"after 300 steps: {[h.text for h in model.transcribe(speech, FREE)]}")
 
 
 def test_letters_that_the_vocabulary_lacks_are_refused_as_targets():
