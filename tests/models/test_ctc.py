@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from asr_headroom.errors import DataError, ShapeError
-from asr_headroom.models.ctc import CtcEncoded, ctc_nats, draw_paths, frames_needed, text_log_probs
+from asr_headroom.models.ctc import CtcEncoded
+from asr_headroom.models.ctc_paths import ctc_nats, draw_paths, frames_needed, text_log_probs
 from asr_headroom.models.ctc_search import collapse, prefix_beam_search
 from asr_headroom.models.decoding import Hypothesis, SamplingOptions
 from asr_headroom.testing.tiny.wav2vec2_ctc import tiny_wav2vec2_ctc
