@@ -196,6 +196,7 @@ def comparison_facts(pair: PairedResults) -> list[tuple[str, str]]:
         ),
         ("holds for", c.population),
         ("detectable", _detectable(c)),
+        *dict.fromkeys(fact for results in (pair.base, pair.system) for fact in _how_read(results.run)),
         ("normalizer", f"{pair.normalizer.id} ({pair.normalizer.hash})"),
         *other,
     ]

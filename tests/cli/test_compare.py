@@ -31,6 +31,16 @@ def system(tmp_path):
     return directory_of(tmp_path, "system", 10)
 
 
+def test_it_says_how_files_were_read(tmp_path, capsys):
+    for name, word in (("a", "mots"), ("b", "maux")):
+        rows = [json.dumps({"ref": s, "hyp": s.replace("mots", word)}) for s in SENTENCES]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    assert run(tmp_path / "a.jsonl", tmp_path / "b.jsonl") == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "read as" in line]
+    assert len(said) == 1
+    assert "JSON lines, language fr guessed from the references" in said[0]
+
+
 def test_the_first_line_is_the_verdict(base, system, capsys):
     assert run(base, system) == 0
     lines = capsys.readouterr().out.splitlines()
