@@ -14,6 +14,10 @@ from asr_headroom.models.registry import load_model
 from asr_headroom.stages.bench import BenchConfig, bench
 from asr_headroom.stages.rates import choose_rate
 from asr_headroom.stages.train import TrainStageConfig, train
+from asr_headroom.train.config import GuardConfig
+
+TWO_POINTS = GuardConfig(points=2)
+"""Eight utterances that all agree give p = .010, which five points would hold against .05 / 5."""
 
 
 def config(tiny_model, tones, tmp_path, **changes):
@@ -95,7 +99,7 @@ def test_the_target_form_is_learnt_and_scoring_does_not_see_it(tiny_model, tones
     upper.write_text("".join(json.dumps(row | {"text": row["text"].upper()}) + "\n" for row in rows))
     model = train(
         config(tiny_model, upper, tmp_path, dev=str(upper), target_form="sentence", max_steps=150, eval_steps=50,
-               learning_rate=3e-3, per_device_train_batch_size=8)
+               learning_rate=3e-3, per_device_train_batch_size=8, guard=TWO_POINTS)
     )  # fmt: skip
     (result,) = bench(BenchConfig(models=(str(model),), data=(str(upper),), output=str(tmp_path / "b"), window="fit"))
     by_id = {p.id: p for p in result.predictions}
@@ -118,7 +122,7 @@ def test_upper_case_transcripts_are_said(tiny_model, tones, tmp_path, caplog, fo
 def test_of_several_learning_rates_the_best_on_dev_is_delivered(tiny_model, tones, tmp_path):
     """A rate that learns nothing against one that learns; the ledger counts both."""
     settings = {"learning_rate": None, "learning_rates": (1e-9, 3e-3), "max_steps": 120, "eval_steps": 60,
-                "per_device_train_batch_size": 8}  # fmt: skip
+                "per_device_train_batch_size": 8, "guard": TWO_POINTS}  # fmt: skip
     model = train(config(tiny_model, tones, tmp_path, **settings))
     assert model == tmp_path / "run/model"
     choice = json.loads((tmp_path / "run/rates.json").read_text())
