@@ -6,6 +6,7 @@ rates.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterable, Sequence
@@ -102,13 +103,13 @@ def count_texts(references: Iterable[str], hypotheses: Iterable[str], unit: Unit
 
 def _count_characters(reference: str, hypothesis: str) -> ErrorCounts:
     if reference == hypothesis:
-        return ErrorCounts(len(reference))
+        return _shared(len(reference))
     return _count(reference, hypothesis, 0)
 
 
 def _count_words(reference: str, hypothesis: str) -> ErrorCounts:
     if reference == hypothesis:
-        return ErrorCounts(reference.count(" ") + 1 if reference else 0)
+        return _shared(reference.count(" ") + 1 if reference else 0)
     # Most words of most texts agree at both ends. Rapidfuzz would find that too, but only after each has become an
     # object and been hashed; cutting the text first saves half of the time. Cuts are made at spaces, so that words
     # stay whole.
@@ -133,7 +134,11 @@ def _count(reference: Sequence[str], hypothesis: Sequence[str], hits: int) -> Er
     if substitutions > 1:
         substitutions = list(map(_TAG, operations)).count("replace")
     deletions = (len(operations) - substitutions + missing) // 2
-    return ErrorCounts(hits + length - substitutions - deletions, substitutions, deletions, deletions - missing)
+    return _shared(hits + length - substitutions - deletions, substitutions, deletions, deletions - missing)
+
+
+_shared = functools.lru_cache(maxsize=1 << 14)(ErrorCounts)
+"""Counts are values, and small ones come up again and again; looking one up is faster than making it."""
 
 
 class UtteranceCounts(NamedTuple):
