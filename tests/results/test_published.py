@@ -100,7 +100,7 @@ def test_known_pairs(published, base, system, points, p):
     pair = compare_results(*results, normalizer=get_normalizer("study-fr"))
     assert round(100 * pair.comparison.difference, 2) == points
     # Of ten thousand resamples a p near 1 has a standard error of 0.01 itself, and so had the published one.
-    assert pair.comparison.p_value == pytest.approx(p, abs=0.03)
+    assert pair.comparison.p_value == pytest.approx(p, abs=0.02)
     assert (pair.comparison.num_clusters, pair.comparison.cluster_by) == (296, "sentence")
     assert pair.paired_by == "reference text"
 
