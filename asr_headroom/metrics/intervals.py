@@ -9,8 +9,8 @@ Start with :func:`distribution_of_rate`, which takes what the number of clusters
 ====================  =========================================================================================
 clusters              distribution
 ====================  =========================================================================================
-200 and more          percentile bootstrap, its tails widened for the number of clusters (Hesterberg, 2015)
-2 to 199              the same, and no narrower on any side than the jackknife t interval
+1,000 and more        percentile bootstrap, its tails widened for the number of clusters (Hesterberg, 2015)
+2 to 999              the same, and no narrower on any side than the jackknife t interval
 6 to 14               moreover no narrower than the interval that inverts the exact sign-flip test
 two crossed           the widest of each alone and of the two-way variance
 ====================  =========================================================================================
@@ -55,7 +55,7 @@ LEVEL = 0.95
 
 IntervalMethod = Literal["percentile", "bca"]
 
-_ENOUGH_FOR_PERCENTILE = 200
+_ENOUGH_FOR_PERCENTILE = 1_000
 """From here the percentile interval stands alone; below, heavy tails of real error counts need the t interval beside it
 (measured in benchmarks/significance.py)."""
 

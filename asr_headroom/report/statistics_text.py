@@ -49,7 +49,8 @@ def explain_method(comparison: Comparison) -> str:
     if comparison.num_clusters < MIN_CLUSTERS:
         who = _clusters(comparison.num_clusters, comparison.cluster_by)
         return f"only {who}: the interval is the {comparison.method}, and covers {comparison.population}"
-    return f"95 % interval by {comparison.method} over {_clusters(comparison.num_clusters, comparison.cluster_by)}"
+    method = f"by {comparison.method}".replace("by widest", "the widest")
+    return f"95 % interval, {method}, over {_clusters(comparison.num_clusters, comparison.cluster_by)}"
 
 
 def explain_dominance(comparison: Comparison) -> str | None:

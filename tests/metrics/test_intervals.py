@@ -138,8 +138,8 @@ def test_what_is_widest_depends_on_the_number_of_clusters():
             events, exposure, clusters, resamples=50, seed=0, **options
         ).distribution.method  # fmt: skip
 
-    assert method(200) == "percentile"
-    assert method(199) == method(15) == "widest of percentile and t"
+    assert method(1000) == "percentile"
+    assert method(999) == method(15) == "widest of percentile and t"
     assert method(14) == method(6) == "widest of percentile, t and sign flips"
     assert method(5) == "widest of percentile and t"
     assert method(60, method="bca") == "BCa"

@@ -39,7 +39,7 @@ def test_zero_within_says_what_could_have_been_seen():
     assert explain_comparison(comparison) == (
         f"the interval includes zero; with 296 sentences you could have seen {points} points"
     )
-    assert explain_method(comparison) == "95 % interval by percentile over 296 sentences"
+    assert explain_method(comparison) == "95 % interval, the widest of percentile and t, over 296 sentences"
     assert explain_dominance(comparison) is None
 
 
