@@ -1,4 +1,4 @@
-"""Vocabularies of tiny tokenizers: bytes without merges, letters, and special tokens on top."""
+"""Vocabularies of tiny tokenizers: bytes without merges, and special tokens on top."""
 
 from __future__ import annotations
 
@@ -8,23 +8,12 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers.pre_tokenizers import ByteLevel
 
-__all__ = ["add_special", "byte_vocabulary", "letter_vocabulary"]
+__all__ = ["add_special", "byte_vocabulary"]
 
 
 def byte_vocabulary() -> dict[str, int]:
     """The 256 symbols of every byte-level tokenizer; with no merges they spell any text."""
     return {symbol: index for index, symbol in enumerate(sorted(ByteLevel.alphabet()))}
-
-
-def letter_vocabulary(before: Sequence[str] = (), after: Sequence[str] = ()) -> dict[str, int]:
-    """The letters a to z, for CTC heads.
-
-    Args:
-        before: tokens with the first ids, such as the blank.
-        after: tokens with the last ids.
-    """
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    return {token: index for index, token in enumerate([*before, *letters, *after])}
 
 
 def add_special(tokenizer: Any, tokens: Sequence[str], *, special: bool = True) -> dict[str, int]:
