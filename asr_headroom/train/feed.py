@@ -22,11 +22,15 @@ class StepBatches:
     """The micro-batches of one optimiser step on this process.
 
     Attributes:
+        number: of the step, counted from 0.
         batches: on the CPU.
+        utterances: those of each micro-batch, in the order of its rows.
         weight: 0 when this process only keeps the others company in an epoch's last, small batch; else 1.
     """
 
+    number: int
     batches: list[Batch]
+    utterances: list[list[Utterance]]
     weight: int
 
 
@@ -62,46 +66,53 @@ class Feed:
         self._rank = rank
         self._world_size = world_size
 
-    def steps(self, start: int, stop: int) -> Iterator[tuple[int, StepBatches]]:
+    def steps(self, start: int, stop: int) -> Iterator[StepBatches]:
         """Steps ``start`` … ``stop`` - 1, read ahead.
 
         Raises:
             AudioError: a recording cannot be decoded; training on less than what was asked for is not an option.
         """
-        numbers = range(start, stop)
-        yield from zip(numbers, self.read(numbers), strict=True)
+        yield from self.read(range(start, stop))
 
     def read(self, numbers: Iterable[int]) -> Iterator[StepBatches]:
         """The given steps in the given order, read ahead."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="collate")
-        pending: deque[tuple[int, list[Future[Batch]]]] = deque()
+        pending: deque[tuple[_Groups, list[Future[Batch]]]] = deque()
         upcoming = iter(numbers)
         try:
             while True:
                 for number in itertools.islice(upcoming, _STEPS_AHEAD - len(pending)):
-                    weight, groups = self._micro_batches(number)
-                    pending.append((weight, [pool.submit(self._collate, rows) for rows in groups]))
+                    groups = self._micro_batches(number)
+                    pending.append((groups, [pool.submit(self._model.collate, rows) for rows in groups.utterances]))
                 if not pending:
                     return
-                weight, futures = pending.popleft()
-                yield StepBatches([future.result() for future in futures], weight)
+                groups, futures = pending.popleft()
+                yield groups.with_batches([future.result() for future in futures])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def step(self, number: int) -> StepBatches:
         """One step, read now."""
-        weight, groups = self._micro_batches(number)
-        return StepBatches([self._collate(rows) for rows in groups], weight)
+        groups = self._micro_batches(number)
+        return groups.with_batches([self._model.collate(rows) for rows in groups.utterances])
 
-    def _micro_batches(self, step: int) -> tuple[int, list[list[int]]]:
+    def _micro_batches(self, step: int) -> _Groups:
         batch = self._order.batch(step)
         own = batch[self._rank :: self._world_size]
-        rows = own or batch[:1]
-        utterances = [self._utterances[index] for index in rows]
-        durations = [utterance.measured_duration() for utterance in utterances]
-        keys = [self._model.batch_key(utterance) for utterance in utterances]
-        local = split_batch(range(len(rows)), durations, keys, self._max_rows)
-        return (1 if own else 0), [[rows[i] for i in group] for group in local]
+        rows = [self._utterances[index] for index in own or batch[:1]]
+        durations = [utterance.measured_duration() for utterance in rows]
+        keys = [self._model.batch_key(utterance) for utterance in rows]
+        groups = split_batch(range(len(rows)), durations, keys, self._max_rows)
+        return _Groups(step, [[rows[i] for i in group] for group in groups], 1 if own else 0)
 
-    def _collate(self, rows: Sequence[int]) -> Batch:
-        return self._model.collate([self._utterances[index] for index in rows])
+
+@dataclass(frozen=True)
+class _Groups:
+    """A step's utterances on this process, before their audio is read."""
+
+    number: int
+    utterances: list[list[Utterance]]
+    weight: int
+
+    def with_batches(self, batches: list[Batch]) -> StepBatches:
+        return StepBatches(self.number, batches, self.utterances, self.weight)

@@ -1,8 +1,7 @@
 """The only training loop: every method, every family, and later RL go through :class:`Training`.
 
-One optimiser step: take the step's utterances, count their target tokens over all processes, add up the gradients of
-the micro-batches' summed losses divided by that count, clip, step. The gradient is therefore that of the mean over
-tokens, however the batch is cut. Weights stay in float32; bf16 is a matter of autocast.
+One optimiser step: take the step's utterances, let the objective (:mod:`asr_headroom.train.objectives`) turn them into
+a gradient, clip, step. Weights stay in float32; bf16 is a matter of autocast.
 
 The loop evaluates at step 0, every ``eval_steps`` and at the end, on dev only; it keeps the base, the best and the last
 checkpoint, and it can be killed at any moment: order, dropout and learning rate are functions of the step. The guard
@@ -19,7 +18,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +44,7 @@ from asr_headroom.train.feed import Feed, StepBatches
 from asr_headroom.train.guard import EvaluationSet, Measure
 from asr_headroom.train.memory import expected_peak_memory
 from asr_headroom.train.methods import trainable_parameters
-from asr_headroom.train.objectives import LossModule
+from asr_headroom.train.objectives import MakeObjective, Objective, StepTotals, TokenLoss
 from asr_headroom.train.optimizer import learning_rate_at, make_optimizer
 from asr_headroom.train.plan import Plan, Sizes, evaluation_sizes, make_plan
 from asr_headroom.train.probe import probe_step_seconds
@@ -112,6 +110,7 @@ class Training:
         model_directory: where to deliver; by default ``model`` in the directory.
         minutes_elsewhere: to be told in the delivered model's ledger, spent by runs it was chosen among.
         deliver: False stops before the guard; the same run, asked to deliver, goes on from there.
+        make_objective: what a step minimises.
         clock: for the budget.
     """
 
@@ -134,6 +133,7 @@ class Training:
         model_directory: Path | None = None,
         minutes_elsewhere: Mapping[str, float] | None = None,
         deliver: bool = True,
+        make_objective: MakeObjective = TokenLoss,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not train_data:
@@ -151,6 +151,7 @@ class Training:
         self._wants_delivery = deliver
         self._minutes_elsewhere = dict(minutes_elsewhere or {})
         self._accelerator = _make_accelerator(config)
+        self._make_objective = make_objective
         world = self._accelerator.num_processes
         batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps * world
         self._order = TrainingOrder([u.measured_duration() for u in train_data], batch_size, config.seed)
@@ -208,7 +209,7 @@ class Training:
     def _train(self) -> None:
         with self._ledger.stage("setup"):
             self._optimizer = make_optimizer(self.model.module, self.config)
-            self._prepared = self._accelerator.prepare_model(LossModule(self.model))
+            self._objective: Objective = self._make_objective(self.model, self._accelerator)
             self._optimizer = self._accelerator.prepare_optimizer(self._optimizer)
             step, best = self._restore()
         self._sizes = self._frozen_sizes()
@@ -244,9 +245,9 @@ class Training:
         reason = "done"
         if evaluated == step and self._patience_spent(best, step):  # killed just before it would have stopped
             return step, best, "early stop"
-        for number, step_batches in self._feed.steps(step, plan.total_steps):
-            window.add(self._step(number, step_batches, plan))
-            step = number + 1
+        for batches in self._feed.steps(step, plan.total_steps):
+            window.add(*self._step(batches, plan))
+            step = batches.number + 1
             if step % self.config.logging_steps == 0:
                 self._log(step, plan, window)
                 self._save_record(status="running")  # so that what a kill costs still counts against the budget
@@ -267,44 +268,25 @@ class Training:
                 break
         return step, best, reason
 
-    def _step(self, number: int, step_batches: StepBatches, plan: Plan) -> dict[str, float]:
-        """One optimiser step; returns nats, targets, gradient norm and audio seconds over all processes."""
-        accelerator, device = self._accelerator, self._accelerator.device
+    def _step(self, batches: StepBatches, plan: Plan) -> tuple[StepTotals, float, float]:
+        """One optimiser step; returns what it saw, the gradient's norm and the learning rate."""
+        number, module = batches.number, self._objective.prepared
         # Dropout is a function of seed, step and process: a resumed run draws what the other would have drawn.
-        torch.manual_seed(hash((self.config.seed, number, accelerator.process_index)))
-        self._prepared.train()
+        torch.manual_seed(hash((self.config.seed, number, self._accelerator.process_index)))
+        module.train()
         rate = learning_rate_at(number, plan.total_steps, self.config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        totals = self._backward(step_batches, device)
-        if not math.isfinite(totals["nats"]):
+        totals = self._objective.accumulate(batches)
+        if not math.isfinite(totals.loss):
             raise TrainingError(
-                f"step {number + 1}: the loss is {totals['nats']}; lower learning_rate (now {rate:.1e}) "
+                f"step {number + 1}: the loss is {totals.loss}; lower learning_rate (now {rate:.1e}) "
                 "or check the data with `asr-headroom data validate --deep`"
             )
-        norm = accelerator.clip_grad_norm_(self._prepared.parameters(), self.config.max_grad_norm)
+        norm = self._accelerator.clip_grad_norm_(module.parameters(), self.config.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return totals | {"grad_norm": float(norm), "learning_rate": rate}
-
-    def _backward(self, step_batches: StepBatches, device: torch.device) -> dict[str, float]:
-        accelerator = self._accelerator
-        batches = step_batches.batches
-        counted = torch.tensor(
-            [float(sum(b.num_targets for b in batches)), sum(b.audio_seconds for b in batches)], dtype=torch.float64
-        )
-        counted = accelerator.reduce(counted.to(device) * step_batches.weight, reduction="sum").tolist()
-        nats = torch.zeros((), dtype=torch.float64, device=device)
-        for index, batch in enumerate(batches):
-            last = index == len(batches) - 1
-            with nullcontext() if last else accelerator.no_sync(self._prepared):
-                with accelerator.autocast():
-                    loss = self._prepared(batch.to(device)) * step_batches.weight
-                # Data parallelism averages gradients over processes; the sum over all tokens is wanted.
-                accelerator.backward(loss * (accelerator.num_processes / counted[0]))
-            nats += loss.detach().double()
-        nats = accelerator.reduce(nats, reduction="sum")
-        return {"nats": float(nats), "targets": counted[0], "audio_seconds": counted[1]}
+        return totals, float(norm), rate
 
     # ------------------------------------------------------------------ evaluation
 
@@ -336,7 +318,12 @@ class Training:
             if self._accelerator.is_main_process:
                 # History first: rows beyond the last checkpoint are dropped on resuming, missing ones never come back.
                 self._write_history()
-                state = {"step": step, "best": best, "optimizer": self._optimizer.state_dict()}
+                state = {
+                    "step": step,
+                    "best": best,
+                    "optimizer": self._optimizer.state_dict(),
+                    "objective": self._objective.state_dict(),
+                }
                 self._checkpoints.save(step, self.model, state)
                 # The base is one end of the guard's line.
                 self._checkpoints.keep_only({0, step, best["step"]} if self._guard_sets else {step, best["step"]})
@@ -422,8 +409,8 @@ class Training:
         with self._ledger.stage("probe"):
             step_seconds = self._agreed(
                 probe_step_seconds(
-                    lambda batches: self._backward(batches, self._accelerator.device),
-                    self._prepared,
+                    self._objective.accumulate,
+                    self._objective.prepared,
                     self._feed,
                     self._order,
                     self.config,
@@ -469,6 +456,7 @@ class Training:
             return 0, best
         state = self._checkpoints.restore(steps[-1], self.model.module)
         self._optimizer.load_state_dict(state["optimizer"])
+        self._objective.load_state_dict(state["objective"])
         history = self.directory / "history.jsonl"
         try:
             rows = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
@@ -523,11 +511,13 @@ class Training:
 
     def _log(self, step: int, plan: Plan, window: _LogWindow) -> None:
         left = (plan.total_steps - step) * window.seconds_per_step
+        watched = "".join(f"{name} {total / max(1.0, count):.3f}  " for name, (total, count) in window.watched.items())
         self._say(
-            "step %d/%d  loss %.3f nats  lr %.1e  grad norm %.2f  %.0f audio-s/s  %s left",
+            "step %d/%d  loss %.3f nats  %slr %.1e  grad norm %.2f  %.0f audio-s/s  %s left",
             step,
             plan.total_steps,
-            window.nats / max(1.0, window.targets),
+            window.loss / max(1.0, window.count),
+            watched,
             window.learning_rate,
             window.grad_norm,
             window.audio_seconds / window.elapsed,
@@ -549,14 +539,18 @@ class _LogWindow:
         self._clock = clock
         self._start = clock()
         self.steps = 0
-        self.nats = self.targets = self.audio_seconds = self.grad_norm = self.learning_rate = 0.0
+        self.loss = self.count = self.audio_seconds = self.grad_norm = self.learning_rate = 0.0
+        self.watched: dict[str, tuple[float, float]] = {}
 
-    def add(self, totals: Mapping[str, float]) -> None:
+    def add(self, totals: StepTotals, grad_norm: float, learning_rate: float) -> None:
         self.steps += 1
-        self.nats += totals["nats"]
-        self.targets += totals["targets"]
-        self.audio_seconds += totals["audio_seconds"]
-        self.grad_norm, self.learning_rate = totals["grad_norm"], totals["learning_rate"]
+        self.loss += totals.loss
+        self.count += totals.count
+        self.audio_seconds += totals.audio_seconds
+        for name, (value, count) in totals.watched.items():
+            before = self.watched.get(name, (0.0, 0.0))
+            self.watched[name] = (before[0] + value, before[1] + count)
+        self.grad_norm, self.learning_rate = grad_norm, learning_rate
 
     @property
     def elapsed(self) -> float:

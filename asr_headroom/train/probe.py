@@ -24,7 +24,7 @@ _BUDGET_SHARE = 0.04
 
 
 def probe_step_seconds(
-    backward: Callable[[StepBatches], object],
+    accumulate: Callable[[StepBatches], object],
     module: nn.Module,
     feed: Feed,
     order: TrainingOrder,
@@ -40,7 +40,7 @@ def probe_step_seconds(
     hour. Then batches at evenly spaced quantiles of length, so that their mean is that of the epoch.
 
     Args:
-        backward: computes and adds the gradient of one step's batches.
+        accumulate: computes and adds the gradient of one step's batches.
         module: whose gradients they are; its weights stay as they are.
         feed: reads them.
         order: which utterances each step takes.
@@ -58,7 +58,7 @@ def probe_step_seconds(
     def take(steps: Iterable[int]) -> float:
         start = clock()
         for batches in feed.read(steps):
-            backward(batches)
+            accumulate(batches)
             optimizer.step()
             optimizer.zero_grad()
         if torch.cuda.is_available():

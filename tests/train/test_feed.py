@@ -41,7 +41,7 @@ def test_an_epoch_over_all_processes_holds_every_utterance_once(world):
     seen, weights = [], []
     for rank in range(world):
         one, order = feed(Recording(), rank=rank, world=world)
-        for _, step in one.steps(0, order.batches_per_epoch):
+        for step in one.steps(0, order.batches_per_epoch):
             weights.append(step.weight)
             if step.weight:
                 seen += [u.id for batch in step.batches for u in batch]
@@ -60,7 +60,7 @@ def test_a_process_without_rows_keeps_the_others_company():
 
 def test_reading_ahead_changes_nothing():
     one, _ = feed(Recording())
-    ahead = [[[u.id for u in b] for b in step.batches] for _, step in one.steps(1, 9)]
+    ahead = [[[u.id for u in b] for b in step.batches] for step in one.steps(1, 9)]
     single = [[[u.id for u in b] for b in one.step(number).batches] for number in range(1, 9)]
     assert ahead == single
 
@@ -92,7 +92,7 @@ report = validate_manifest(sys.argv[1])
 manifest = read_manifest(sys.argv[1])
 order = TrainingOrder([u.measured_duration() for u in manifest], 32, seed=0)
 feed = Feed(tiny_whisper(window="fit"), manifest, order, max_rows=32, workers=2)
-rows = sum(b.num_utterances for _, step in feed.steps(0, order.batches_per_epoch) for b in step.batches)
+rows = sum(b.num_utterances for step in feed.steps(0, order.batches_per_epoch) for b in step.batches)
 print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
     done = subprocess.run(

@@ -20,6 +20,7 @@ from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.guard import EvaluationSet
 from asr_headroom.train.loop import Training
 from asr_headroom.train.methods import apply_method, trainable_parameters
+from asr_headroom.train.objectives import TokenLoss
 
 SPEECH = [tone_utterance(text) for text in ("abc", "cab", "bad", "cabbage", "dada", "face", "ab", "fade")]
 
@@ -104,11 +105,7 @@ def gradients(directory, rows, accumulation, window="fit"):
     config = short(per_device_train_batch_size=rows, gradient_accumulation_steps=accumulation, max_steps=1)
     model = tiny_whisper(window=window)
     training = start(directory, config, model=model)
-    training._optimizer = torch.optim.SGD(model.module.parameters(), lr=0.0)
-    from asr_headroom.train.objectives import LossModule
-
-    training._prepared = training._accelerator.prepare_model(LossModule(training.model))
-    totals = training._backward(training._feed.step(0), torch.device("cpu"))
+    totals = TokenLoss(training.model, training._accelerator).accumulate(training._feed.step(0))
     return {n: p.grad.clone() for n, p in model.module.named_parameters() if p.grad is not None}, totals
 
 
@@ -116,8 +113,8 @@ def gradients(directory, rows, accumulation, window="fit"):
 def test_batch_of_1_times_8_equals_8_times_1(tmp_path, window):
     one, loss_one = gradients(tmp_path / "a", 1, 8, window)
     eight, loss_eight = gradients(tmp_path / "b", 8, 1, window)
-    assert loss_one["nats"] == pytest.approx(loss_eight["nats"], rel=1e-5)
-    assert loss_one["targets"] == loss_eight["targets"]
+    assert loss_one.loss == pytest.approx(loss_eight.loss, rel=1e-5)
+    assert loss_one.count == loss_eight.count
     assert one.keys() == eight.keys()
     for name in one:
         torch.testing.assert_close(one[name], eight[name], atol=1e-5, rtol=1e-5)
@@ -133,7 +130,7 @@ def test_gradient_is_that_of_the_mean_over_all_tokens(tmp_path):
     for name, parameter in model.module.named_parameters():
         if parameter.grad is not None:
             torch.testing.assert_close(ours[name], parameter.grad, atol=1e-6, rtol=1e-4)
-    assert totals["nats"] / totals["targets"] == pytest.approx(mean.item(), rel=1e-5)
+    assert totals.loss / totals.count == pytest.approx(mean.item(), rel=1e-5)
 
 
 def test_the_best_step_on_dev_is_kept_not_the_last(tmp_path):
@@ -259,13 +256,13 @@ def test_a_budget_shortens_the_plan_and_is_used_but_not_overdrawn(tmp_path):
 
 def slower_than_forecast(training):
     """The training, with steps that take a second longer than the probe saw."""
-    backward = training._backward
 
-    def slower(*arguments):
-        training._clock.now += 1.0 if training._record.values.get("plan") else 0.0
-        return backward(*arguments)
+    class Slower(TokenLoss):
+        def accumulate(self, batches):
+            training._clock.now += 1.0 if training._record.values.get("plan") else 0.0
+            return super().accumulate(batches)
 
-    training._backward = slower
+    training._make_objective = Slower
     return training
 
 
@@ -404,10 +401,10 @@ def test_seconds_lost_to_a_kill_count_against_the_budget(tmp_path):
     training = on_budget(tmp_path, 1000.0)
     step = training._step
 
-    def killed_at_sixth(number, *arguments):
-        if number == 5:  # lines of the log after steps 2 and 4
+    def killed_at_sixth(batches, *arguments):
+        if batches.number == 5:  # lines of the log after steps 2 and 4
             raise Stopped
-        return step(number, *arguments)
+        return step(batches, *arguments)
 
     training._step = killed_at_sixth
     with pytest.raises(Stopped):
