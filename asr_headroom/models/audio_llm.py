@@ -32,6 +32,7 @@ from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.sampling import draw_tokens, hidden_log_probs, scatter_log_probs, scored_ids
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.stepwise import beam_tokens, greedy_tokens
@@ -73,7 +74,7 @@ class AudioLanguageModel(abc.ABC):
             sampling_rate=self._extractor.sampling_rate,
             max_duration=self._max_duration(),
             languages=self.languages,
-            parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
+            parameters=count_parameters(module),
             lora_targets=self.lora_targets,
             abilities=self.abilities,
             licence=self.licence,
@@ -140,7 +141,7 @@ class AudioLanguageModel(abc.ABC):
 
     def decoding_state(self) -> dict[str, Any]:
         """Precision of the weights."""
-        return {"dtype": str(self.core.dtype).removeprefix("torch.")}
+        return {"dtype": precision(self.core)}
 
     def check_target(self, utterance: Utterance) -> str | None:
         """Why this utterance cannot be trained on, or None."""

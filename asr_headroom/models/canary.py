@@ -23,13 +23,20 @@ from asr_headroom.errors import ModelError
 from asr_headroom.models.fast_conformer import log_mels
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities
+from asr_headroom.models.quantization import Quantization
 from asr_headroom.models.seq2seq import Seq2Seq
 
 __all__ = ["Canary", "load"]
 
 
 def load(
-    model_id: str, *, dtype: str = "float32", device: str = "cpu", random_init: bool = False, seed: int = 0
+    model_id: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_init: bool = False,
+    seed: int = 0,
+    quantization: Quantization = "none",
 ) -> Canary:
     """Canary from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -39,13 +46,21 @@ def load(
         device: where to put them; ``auto`` is the GPU where there is one. Training places them itself.
         random_init: keep architecture and tokenizer, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
 
     Raises:
         ModelError: not found, another family, or weights are missing, unexpected or damaged.
     """
     classes = {"canary": CanaryForConditionalGeneration}
     module, processor = load_parts(
-        model_id, classes, CanaryProcessor, dtype=dtype, device=device, random_init=random_init, seed=seed
+        model_id,
+        classes,
+        CanaryProcessor,
+        dtype=dtype,
+        device=device,
+        random_init=random_init,
+        seed=seed,
+        quantization=quantization,
     )
     return Canary(module, processor, model_id=model_id)
 

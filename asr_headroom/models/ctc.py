@@ -37,6 +37,7 @@ from asr_headroom.models.ctc_text import CtcText
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.vocabulary import Vocabulary
 
 __all__ = ["CtcEncoded", "CtcModel"]
@@ -111,14 +112,13 @@ class CtcModel(abc.ABC):
         self._text = CtcText(
             processor.tokenizer, self._core.config.vocab_size, self._blank_id, vocabulary, model_id=model_id
         )
-        counted = (p for name, p in module.named_parameters() if "lora_" not in name and "modules_to_save." not in name)
         self.card = ModelCard(
             model_id=model_id,
             family=family,
             sampling_rate=processor.feature_extractor.sampling_rate,
             max_duration=max_duration,
             languages=(),
-            parameters=sum(parameter.numel() for parameter in counted),
+            parameters=count_parameters(module, without=("lora_", "modules_to_save.")),
             lora_targets=lora_targets,
             modules_to_save=(head,) if fresh_head else (),
             abilities=Abilities(
@@ -173,7 +173,7 @@ class CtcModel(abc.ABC):
 
     def decoding_state(self) -> dict[str, Any]:
         """Precision of the weights: it changes outputs."""
-        return {"dtype": str(self._core.dtype).removeprefix("torch.")}
+        return {"dtype": precision(self._core)}
 
     def collate(self, batch: Sequence[Utterance]) -> Batch:
         """Features and labels on the CPU.

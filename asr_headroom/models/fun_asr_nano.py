@@ -24,6 +24,7 @@ from asr_headroom.models.kaldi_features import kaldi_fbank
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.plain_processor import PlainProcessor
 from asr_headroom.models.protocols import Abilities
+from asr_headroom.models.quantization import Quantization
 
 __all__ = ["FunAsrNano", "load", "plain_processor"]
 
@@ -41,7 +42,13 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def load(
-    model_id: str, *, dtype: str = "float32", device: str = "cpu", random_init: bool = False, seed: int = 0
+    model_id: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_init: bool = False,
+    seed: int = 0,
+    quantization: Quantization = "none",
 ) -> FunAsrNano:
     """Fun-ASR-Nano from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -51,6 +58,7 @@ def load(
         device: where to put them; ``auto`` is the GPU where there is one.
         random_init: keep architecture and processor, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
 
     Raises:
         ModelError: not found, not Fun-ASR-Nano, or weights are missing, unexpected or damaged.
@@ -63,6 +71,7 @@ def load(
         device=device,
         random_init=random_init,
         seed=seed,
+        quantization=quantization,
     )
     return FunAsrNano(module, processor, model_id=model_id)
 

@@ -20,6 +20,7 @@ from transformers import GlmAsrForConditionalGeneration, GlmAsrProcessor
 from asr_headroom.models.audio_llm import AudioLanguageModel
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities
+from asr_headroom.models.quantization import Quantization
 
 __all__ = ["GlmAsr", "load"]
 
@@ -28,7 +29,13 @@ _MERGED = 4
 
 
 def load(
-    model_id: str, *, dtype: str = "float32", device: str = "cpu", random_init: bool = False, seed: int = 0
+    model_id: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_init: bool = False,
+    seed: int = 0,
+    quantization: Quantization = "none",
 ) -> GlmAsr:
     """GLM-ASR from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -38,6 +45,7 @@ def load(
         device: where to put them; ``auto`` is the GPU where there is one.
         random_init: keep architecture and processor, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
 
     Raises:
         ModelError: not found, not GLM-ASR, or weights are missing, unexpected or damaged.
@@ -50,6 +58,7 @@ def load(
         device=device,
         random_init=random_init,
         seed=seed,
+        quantization=quantization,
     )
     return GlmAsr(module, processor, model_id=model_id)
 

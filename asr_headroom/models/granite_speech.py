@@ -41,6 +41,7 @@ from asr_headroom.models.htk_mels import htk_mel_filters, mel_spectrogram
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.plain_processor import PlainProcessor
 from asr_headroom.models.protocols import Abilities
+from asr_headroom.models.quantization import Quantization
 
 __all__ = ["GraniteSpeech", "load", "plain_processor"]
 
@@ -73,6 +74,7 @@ def load(
     device: str = "cpu",
     random_init: bool = False,
     seed: int = 0,
+    quantization: Quantization = "none",
 ) -> GraniteSpeech:
     """Granite Speech from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -84,6 +86,7 @@ def load(
         device: where to put them; ``auto`` is the GPU where there is one.
         random_init: keep architecture and processor, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
 
     Raises:
         ModelError: not found, not Granite Speech, or weights are missing, unexpected or damaged.
@@ -96,6 +99,7 @@ def load(
         device=device,
         random_init=random_init,
         seed=seed,
+        quantization=quantization,
         load_weights=_load_weights,
     )
     return GraniteSpeech(module, processor, model_id=model_id, prompt=prompt)
@@ -217,11 +221,16 @@ class GraniteSpeech(AudioLanguageModel):
 _filters = lru_cache(maxsize=4)(htk_mel_filters)
 
 
-def _load_weights(module_class: Any, source: str, dtype: torch.dtype) -> nn.Module:
+def _load_weights(module_class: Any, source: str, dtype: torch.dtype, **options: Any) -> nn.Module:
     """The model with the adapter that some checkpoints carry folded into its weights."""
     folder = _local_folder(source)
     if folder is None:
-        return load_pretrained(module_class.from_pretrained, source, weights=True, dtype=dtype)
+        return load_pretrained(module_class.from_pretrained, source, weights=True, dtype=dtype, **options)
+    if options:
+        raise ModelError(
+            f"'{source}' brings an adapter that is folded into its weights, which packed weights cannot take up; save "
+            "the model once as it is loaded without quantization, and load that folder"
+        )
     with tempfile.TemporaryDirectory() as plain:
         # Where an adapter lies beside the weights, the library checks the adapter's tensors instead of the model's.
         for path in folder.iterdir():

@@ -34,6 +34,7 @@ from asr_headroom.models.fast_conformer import frame_seconds, log_mels
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.transducer_decoding import Transducer, TransducerEncoded, Walk, draw_walks, greedy_walks
 from asr_headroom.models.transducer_lattice import Steps, joint_arcs, sequence_log_probs
 
@@ -101,7 +102,7 @@ class ParakeetTransducer:
             sampling_rate=processor.feature_extractor.sampling_rate,
             max_duration=None,
             languages=(),
-            parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
+            parameters=count_parameters(module),
             lora_targets=(
                 *("q_proj", "k_proj", "v_proj", "o_proj"),
                 *("encoder_projector", "decoder_projector", "joint.head"),
@@ -127,7 +128,7 @@ class ParakeetTransducer:
 
     def decoding_state(self) -> dict[str, Any]:
         """Precision of the weights, and tokens after which greedy search leaves a frame."""
-        return {"dtype": str(self._core.dtype).removeprefix("torch."), "max_symbols": self._max_symbols}
+        return {"dtype": precision(self._core), "max_symbols": self._max_symbols}
 
     def collate(self, batch: Sequence[Utterance]) -> Batch:
         """Log-mels and labels on the CPU.

@@ -12,6 +12,7 @@ from transformers import PretrainedConfig
 
 from asr_headroom.errors import ModelError
 from asr_headroom.models.checkpoints import load_adapter, load_pretrained, read_adapter_base
+from asr_headroom.models.quantization import Quantization, place, quantized_options
 
 __all__ = ["load_parts"]
 
@@ -25,8 +26,9 @@ def load_parts(
     device: str = "cpu",
     random_init: bool = False,
     seed: int = 0,
+    quantization: Quantization = "none",
     check: Callable[[str, Mapping[str, Any]], None] | None = None,
-    load_weights: Callable[[Any, str, torch.dtype], nn.Module] | None = None,
+    load_weights: Callable[..., nn.Module] | None = None,
 ) -> tuple[nn.Module, Any]:
     """Model and processor from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -38,8 +40,10 @@ def load_parts(
         device: where to put them; ``auto`` is the GPU where there is one.
         random_init: keep architecture and processor, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
         check: refuses a source by its config, before anything large is read.
-        load_weights: reads a class's weights from a source, where there is more to it than ``from_pretrained``.
+        load_weights: reads a class's weights from a source, where there is more to it than ``from_pretrained``, given
+            its further options by name.
 
     Raises:
         ModelError: not found, another family, or weights are missing, unexpected or damaged.
@@ -55,6 +59,9 @@ def load_parts(
     if check is not None:
         check(source, settings)
     module_class = classes[settings["model_type"]]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    packing = quantized_options(quantization, dtype=dtype, device=device, random_init=random_init)
     processor = load_pretrained(processor_class.from_pretrained, source)
     weights_dtype = getattr(torch, dtype)
     if random_init:
@@ -62,16 +69,19 @@ def load_parts(
         torch.manual_seed(seed)
         module = module_class(config).to(weights_dtype)
     elif load_weights is not None:
-        module = load_weights(module_class, source, weights_dtype)
+        module = load_weights(module_class, source, weights_dtype, **packing)
     else:
         module = load_pretrained(
-            module_class.from_pretrained, source, weights=True, dtype=weights_dtype, attn_implementation="sdpa"
+            module_class.from_pretrained,
+            source,
+            weights=True,
+            dtype=weights_dtype,
+            attn_implementation="sdpa",
+            **packing,
         )
     if Path(source).is_dir():
         # An adapter stores this name as its base; a relative path would break from another working directory.
         module.name_or_path = str(Path(source).resolve())
     if base_id:
         module = load_adapter(module, model_id)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return module.to(device), processor
+    return place(module, device), processor

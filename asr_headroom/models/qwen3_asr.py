@@ -30,6 +30,7 @@ from asr_headroom.errors import ModelError
 from asr_headroom.models.audio_llm import AudioLanguageModel
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities
+from asr_headroom.models.quantization import Quantization
 
 __all__ = ["PromptLanguage", "Qwen3Asr", "load"]
 
@@ -48,6 +49,7 @@ def load(
     device: str = "cpu",
     random_init: bool = False,
     seed: int = 0,
+    quantization: Quantization = "none",
 ) -> Qwen3Asr:
     """Qwen3-ASR from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -58,6 +60,7 @@ def load(
         device: where to put them; ``auto`` is the GPU where there is one.
         random_init: keep architecture and processor, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
 
     Raises:
         ModelError: not found, not Qwen3-ASR, in the authors' original layout, or weights are missing or damaged.
@@ -70,6 +73,7 @@ def load(
         device=device,
         random_init=random_init,
         seed=seed,
+        quantization=quantization,
         check=_refuse_original_layout,
     )
     return Qwen3Asr(module, processor, model_id=model_id, prompt_language=prompt_language)

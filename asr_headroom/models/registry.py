@@ -60,6 +60,8 @@ _FAMILIES = {
 
 _ONLY_WITH_WINDOWS = "window"
 """An option of families that pad to a window; the others hear any length as it is, so it is not passed to them."""
+_UNASKED = {"quantization": "none"}
+"""Values that ask for nothing: a family without the option takes them too."""
 
 
 def family_names() -> list[str]:
@@ -166,6 +168,7 @@ def _accepted(load: Any, family: str, options: Mapping[str, Any]) -> dict[str, A
     known = inspect.signature(load).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return dict(options)
+    options = {name: value for name, value in options.items() if name in known or _UNASKED.get(name) != value}
     strangers = [name for name in options if name not in known and name != _ONLY_WITH_WINDOWS]
     if strangers:
         raise ModelError(

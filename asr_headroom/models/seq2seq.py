@@ -28,6 +28,7 @@ from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.sampling import draw_tokens, hidden_log_probs, scatter_log_probs, scored_ids
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.stepwise import beam_tokens, greedy_tokens
@@ -133,7 +134,7 @@ class Seq2Seq(abc.ABC):
             sampling_rate=processor.feature_extractor.sampling_rate,
             max_duration=self._max_duration(),
             languages=tuple(self._languages()),
-            parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
+            parameters=count_parameters(module),
             lora_targets=("q_proj", "k_proj", "v_proj", "o_proj"),
             abilities=self.abilities,
         )
@@ -190,7 +191,7 @@ class Seq2Seq(abc.ABC):
 
     def decoding_state(self) -> dict[str, Any]:
         """Precision of the weights."""
-        return {"dtype": str(self._core.dtype).removeprefix("torch.")}
+        return {"dtype": precision(self._core)}
 
     def collate(self, batch: Sequence[Utterance]) -> Batch:
         """Features, decoder inputs and labels on the CPU.

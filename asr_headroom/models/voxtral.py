@@ -23,6 +23,7 @@ from transformers import VoxtralForConditionalGeneration, VoxtralProcessor
 from asr_headroom.models.audio_llm import AudioLanguageModel
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities
+from asr_headroom.models.quantization import Quantization
 
 __all__ = ["Voxtral", "load"]
 
@@ -30,7 +31,13 @@ _LANGUAGES = ("en", "es", "fr", "pt", "hi", "de", "nl", "it")
 
 
 def load(
-    model_id: str, *, dtype: str = "float32", device: str = "cpu", random_init: bool = False, seed: int = 0
+    model_id: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    random_init: bool = False,
+    seed: int = 0,
+    quantization: Quantization = "none",
 ) -> Voxtral:
     """Voxtral from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -40,6 +47,7 @@ def load(
         device: where to put them; ``auto`` is the GPU where there is one.
         random_init: keep architecture and processor, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
 
     Raises:
         ModelError: not found, not Voxtral, or weights are missing, unexpected or damaged.
@@ -52,6 +60,7 @@ def load(
         device=device,
         random_init=random_init,
         seed=seed,
+        quantization=quantization,
     )
     return Voxtral(module, processor, model_id=model_id)
 

@@ -41,6 +41,7 @@ from asr_headroom.models.checkpoints import base_module, load_adapter, load_pret
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
 from asr_headroom.models.modes import evaluating
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.quantization import Quantization, count_parameters, place, precision, quantized_options
 from asr_headroom.models.sampling import draw_tokens, scatter_log_probs, scored_ids
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.whisper_decoding import WhisperContinuation, WhisperEncoded, score, search
@@ -65,6 +66,7 @@ def load(
     device: str = "cpu",
     random_init: bool = False,
     seed: int = 0,
+    quantization: Quantization = "none",
 ) -> Whisper:
     """Whisper from a hub id, a local folder, or a folder with a PEFT adapter.
 
@@ -75,12 +77,16 @@ def load(
         device: where to put them; ``auto`` is the GPU where there is one. Training places them itself.
         random_init: keep architecture and tokenizer, draw new weights.
         seed: of the new weights.
+        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
 
     Raises:
         ModelError: not found, not Whisper, or weights are missing, unexpected or damaged.
     """
     base_id = read_adapter_base(model_id)
     source = base_id or model_id
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    packing = quantized_options(quantization, dtype=dtype, device=device, random_init=random_init)
     processor = load_pretrained(WhisperProcessor.from_pretrained, source)
     if random_init:
         config = load_pretrained(WhisperConfig.from_pretrained, source)
@@ -89,16 +95,18 @@ def load(
         module.generation_config = load_pretrained(GenerationConfig.from_pretrained, source)
     else:
         module = load_pretrained(
-            WhisperForConditionalGeneration.from_pretrained, source, weights=True, dtype=getattr(torch, dtype)
+            WhisperForConditionalGeneration.from_pretrained,
+            source,
+            weights=True,
+            dtype=getattr(torch, dtype),
+            **packing,
         )
     if Path(source).is_dir():
         # An adapter stores this name as its base; a relative path would break from another working directory.
         module.name_or_path = str(Path(source).resolve())
     if base_id:
         module = load_adapter(module, model_id)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Whisper(module.to(device), processor, model_id=model_id, window=window)
+    return Whisper(place(module, device), processor, model_id=model_id, window=window)
 
 
 class Whisper:
@@ -134,7 +142,7 @@ class Whisper:
             sampling_rate=features.sampling_rate,
             max_duration=self._window_seconds,
             languages=tuple(self._language_ids) if self._multilingual else ("en",),
-            parameters=sum(parameter.numel() for name, parameter in module.named_parameters() if "lora_" not in name),
+            parameters=count_parameters(module),
             lora_targets=("q_proj", "k_proj", "v_proj", "out_proj"),
             abilities=Abilities(
                 batch_exact=window == "full",
@@ -192,7 +200,7 @@ class Whisper:
 
     def decoding_state(self) -> dict[str, Any]:
         """Window and precision of the weights: both change outputs."""
-        return {"window": self.window, "dtype": str(self._core.dtype).removeprefix("torch.")}
+        return {"window": self.window, "dtype": precision(self._core)}
 
     def collate(self, batch: Sequence[Utterance]) -> Batch:
         """Waveforms, decoder inputs and labels on the CPU.

@@ -18,6 +18,7 @@ from asr_headroom.errors import BudgetError, ConfigError, ModelError
 from asr_headroom.evaluate.transcribe import refuse_long_utterances, transcribe_manifest
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.protocols import Recognizer
+from asr_headroom.models.quantization import Quantization
 from asr_headroom.models.registry import load_model
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.schema import RunInfo
@@ -59,6 +60,9 @@ class BenchConfig:
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the weights; half precision is faster on a GPU and changes some outputs."""
+
+    quantization: Quantization = "none"
+    """8bit or 4bit pack the weights of large models as they are read, by bitsandbytes; outputs change a little."""
 
     batch_size: int = 16
     """Utterances decoded together, at most."""
@@ -184,7 +188,9 @@ def _load(task: _Task, config: BenchConfig, budget: Budget, clock: Callable[[], 
         done, total = count_finished(task.directory), len(task.loaded.manifest)
         raise BudgetError(f"the budget is used up with {done} of {total} utterances transcribed (nothing is left)")
     begin = clock()
-    model = load_model(task.model_id, window=config.window, dtype=config.dtype, device="auto")
+    model = load_model(
+        task.model_id, window=config.window, dtype=config.dtype, quantization=config.quantization, device="auto"
+    )
     return model, clock() - begin
 
 
@@ -311,6 +317,7 @@ def _is_complete(task: _Task, config: BenchConfig) -> bool:
     same = run.model.get("id") == model_id and run.data.get("fingerprint") == loaded.manifest.fingerprint()
     same = same and run.language == _common_language(loaded) and run.model.get("weights") == _hash_weights(model_id)
     settings = ("window", "dtype", "batch_size", "beam_size", "max_new_tokens", "normalizer")
+    same = same and run.config.get("quantization", "none") == config.quantization  # runs of before have none
     wanted = to_mapping(config)
     return run.status == "complete" and same and all(run.config.get(name) == wanted[name] for name in settings)
 
