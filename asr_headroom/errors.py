@@ -10,6 +10,7 @@
     ├── ModelError               a model cannot be found, loaded or used for what was asked
     │   └── MissingDependencyError   an optional package is not installed
     ├── TrainingError            training cannot go on, or cannot be resumed
+    │   └── DivergedError        the loss is no longer a number
     ├── ResultsError             results cannot be read, or cannot be compared
     ├── BudgetError              the budget is used up before the work is done; what is done is kept
     ├── Stopped                  somebody asked to stop; what is done is kept (exit 130 or 143)
@@ -29,6 +30,7 @@ __all__ = [
     "BudgetError",
     "ConfigError",
     "DataError",
+    "DivergedError",
     "MissingDependencyError",
     "ModelError",
     "ResultsError",
@@ -77,6 +79,10 @@ class MissingDependencyError(ModelError):
 
 class TrainingError(AsrHeadroomError):
     """Training cannot go on, or cannot be resumed."""
+
+
+class DivergedError(TrainingError):
+    """The loss is no longer a number: these settings do not work, others may."""
 
 
 class ResultsError(AsrHeadroomError):

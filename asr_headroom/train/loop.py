@@ -31,7 +31,7 @@ from asr_headroom.budget import Budget, Ledger, format_minutes, parse_budget
 from asr_headroom.config import to_mapping
 from asr_headroom.data.batching import TrainingOrder, plan_batches
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import TrainingError
+from asr_headroom.errors import DivergedError, TrainingError
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.provenance import collect_provenance
@@ -68,11 +68,13 @@ class TrainingOutcome:
         best_step: 0 when no step beat the starting point on dev.
         best_dev: error rate and loss on dev at that step.
         best_counts: errors and reference units of each dev utterance at that step.
+        last_dev: error rate and loss on dev at the last evaluation.
+        last_counts: of each dev utterance there.
         alpha: delivered point between base (0) and best step (1).
         delivered_because: the guard's reason.
         plan: what was planned.
         stopped_at: last step taken.
-        reason: why it stopped: ``done``, ``budget`` or ``early stop``.
+        reason: why it stopped: ``done``, ``budget``, ``early stop``, or ``paused`` where ``stop_at`` asked for it.
         sizes: of the evaluations.
         minutes: spent, by stage.
     """
@@ -81,6 +83,8 @@ class TrainingOutcome:
     best_step: int
     best_dev: tuple[float, float]
     best_counts: Sequence[tuple[int, int]]
+    last_dev: tuple[float, float]
+    last_counts: Sequence[tuple[int, int]]
     alpha: float
     delivered_because: str
     plan: Plan
@@ -110,6 +114,8 @@ class Training:
         model_directory: where to deliver; by default ``model`` in the directory.
         minutes_elsewhere: to be told in the delivered model's ledger, spent by runs it was chosen among.
         deliver: False stops before the guard; the same run, asked to deliver, goes on from there.
+        stop_at: share of the plan's steps after which it is evaluated, saved and left alone; the same run, asked for a
+            larger share, goes on from there under the same learning rates.
         make_objective: what a step minimises.
         clock: for the budget.
     """
@@ -133,6 +139,7 @@ class Training:
         model_directory: Path | None = None,
         minutes_elsewhere: Mapping[str, float] | None = None,
         deliver: bool = True,
+        stop_at: float = 1.0,
         make_objective: MakeObjective = TokenLoss,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -148,7 +155,7 @@ class Training:
         self._given_sizes = sizes
         self._ledger = ledger or Ledger(clock=clock)
         self._model_directory = model_directory or directory / "model"
-        self._wants_delivery = deliver
+        self._wants_delivery, self._stop_at = deliver, stop_at
         self._minutes_elsewhere = dict(minutes_elsewhere or {})
         self._accelerator = _make_accelerator(config)
         self._make_objective = make_objective
@@ -221,15 +228,19 @@ class Training:
         plan = self._frozen_plan()
         with self._ledger.stage("train"):  # reading audio included; evaluating and saving are booked on their own
             step, best, reason = self._take_steps(step, best, plan)
-        self._save_record(status="trained", best=best, stopped_at=step, reason=reason)
+        status = "running" if reason == "paused" else "trained"
+        self._save_record(status=status, best=best, stopped_at=step, reason=reason)
 
     def _stored_outcome(self) -> TrainingOutcome:
         record = self._record.values
+        last = record.get("last", record["best"])
         return TrainingOutcome(
             model_directory=self._model_directory if record["status"] == "complete" else None,
             best_step=record["best"]["step"],
             best_dev=(record["best"]["dev_error_rate"], record["best"]["dev_loss"]),
             best_counts=[(errors, length) for errors, length in record["best"]["dev_counts"]],
+            last_dev=(last["dev_error_rate"], last["dev_loss"]),
+            last_counts=[(errors, length) for errors, length in last["dev_counts"]],
             alpha=record.get("alpha", 1.0),
             delivered_because=record.get("delivered_because", ""),
             plan=Plan(**record["plan"]),
@@ -242,10 +253,12 @@ class Training:
     def _take_steps(self, step: int, best: dict[str, Any], plan: Plan) -> tuple[int, dict[str, Any], str]:
         evaluated = self._history[-1]["step"] if self._history else -1
         window = _LogWindow(self._clock)
-        reason = "done"
+        # Rounding errors must not add a step.
+        stop = min(plan.total_steps, math.ceil(self._stop_at * plan.total_steps - 1e-9))
+        reason = "done" if stop == plan.total_steps else "paused"
         if evaluated == step and self._patience_spent(best, step):  # killed just before it would have stopped
             return step, best, "early stop"
-        for batches in self._feed.steps(step, plan.total_steps):
+        for batches in self._feed.steps(step, stop):
             window.add(*self._step(batches, plan))
             step = batches.number + 1
             if step % self.config.logging_steps == 0:
@@ -254,7 +267,7 @@ class Training:
             # Another step must fit before the last evaluation and the guard, or this was the last step.
             rest = (plan.eval_seconds or 0.0) + plan.guard_seconds
             over = self._agreed(self._budget.remaining < rest + window.seconds_per_step)
-            if over or step % plan.eval_steps == 0 or step == plan.total_steps:
+            if over or step % plan.eval_steps == 0 or step == stop:
                 best = self._evaluate_and_save(step, best)
                 evaluated = step
             if over and step < plan.total_steps:
@@ -279,7 +292,7 @@ class Training:
             group["lr"] = rate
         totals = self._objective.accumulate(batches)
         if not math.isfinite(totals.loss):
-            raise TrainingError(
+            raise DivergedError(
                 f"step {number + 1}: the loss is {totals.loss}; lower learning_rate (now {rate:.1e}) "
                 "or check the data with `asr-headroom data validate --deep`"
             )
@@ -303,9 +316,11 @@ class Training:
         }
         row = self._agreed(row)
         self._history.append(row)
+        last = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
+        last["dev_counts"] = [(count.errors, count.reference_length) for count in counts]
+        self._save_record(last=last)
         if (row["dev_error_rate"], row["dev_loss"]) < (best["dev_error_rate"], best["dev_loss"]):
-            best = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
-            best["dev_counts"] = [(count.errors, count.reference_length) for count in counts]
+            best = last
         marker = "  best so far" if best["step"] == step else ""
         self._say(
             "step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * total.error_rate, marker
