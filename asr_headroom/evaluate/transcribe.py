@@ -15,8 +15,10 @@ from asr_headroom.budget import Budget, format_minutes
 from asr_headroom.data.batching import plan_batches
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import BudgetError, DataError
+from asr_headroom.evaluate.decode import BatchDecoder, Decoded
+from asr_headroom.evaluate.speed import MemoryMeter, SpeedMeter, device_of
 from asr_headroom.metrics.error_rate import ErrorCounts, count_pair
-from asr_headroom.models.decoding import DecodingOptions, Hypothesis
+from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.results.schema import Prediction
 from asr_headroom.results.store import ResultsWriter
@@ -39,6 +41,7 @@ def transcribe_manifest(
     *,
     normalizer: Normalizer,
     batch_size: int,
+    nbest: int = 0,
     writer: ResultsWriter | None = None,
     budget: Budget | None = None,
     stops: StopRequests | None = None,
@@ -47,7 +50,8 @@ def transcribe_manifest(
     """Predictions of all utterances that the writer does not hold yet, longest first.
 
     The batches are planned over the whole manifest and only whole batches are skipped, so a resumed run
-    decodes every utterance in the company it would have had.
+    decodes every utterance in the company it would have had. Where memory does not hold a batch it is decoded in parts
+    (see :mod:`asr_headroom.evaluate.decode`).
 
     Args:
         model: the recogniser.
@@ -55,8 +59,9 @@ def transcribe_manifest(
         options: how to search.
         normalizer: for the counts stored with each prediction.
         batch_size: utterances decoded together, at most.
-        writer: stores each batch as soon as it is decoded, and the minutes it took under ``transcribe``; None keeps
-            predictions in memory only.
+        nbest: texts to list with each prediction; 0 for none. The model must be able to.
+        writer: stores each batch as soon as it is decoded, the minutes it took under ``transcribe``, and what was
+            measured: speed, memory, the size of batches that fits; None keeps predictions in memory only.
         budget: no batch is begun that is not expected to end inside it.
         stops: no batch is begun once stopping was requested.
         clock: for the minutes and the progress lines.
@@ -66,6 +71,7 @@ def transcribe_manifest(
 
     Raises:
         DataError: an utterance is longer than the model hears at once.
+        ModelError: a single utterance does not fit in memory.
         BudgetError: the next batch does not fit; the batches before it are kept.
         Stopped: stopping was requested; the batches before are kept.
     """
@@ -81,6 +87,10 @@ def transcribe_manifest(
     if writer and pending:
         _log_plan([durations[row] for rows in pending for row in rows], len(pending), budget)
     pace = _Pace(meter.seconds_before / before if before else 0.0)
+    measured = _Measured(model, batch_size, writer, clock)
+    decoder = BatchDecoder(
+        model, options, rows=measured.rows, nbest=nbest, speed=measured.speed, on_smaller=measured.fits
+    )
     predictions: list[Prediction] = []
     start = last_line = clock()
     try:
@@ -94,19 +104,29 @@ def transcribe_manifest(
                 _log_forecast(pace, [durations[row] for later in pending[number:] for row in later], budget)
             begin = clock()
             batch = [utterances[row] for row in rows]
-            hypotheses = model.transcribe(batch, options)
-            new = [_prediction(u, h, normalizer) for u, h in zip(batch, hypotheses, strict=True)]
+            new = [_prediction(u, d, normalizer) for u, d in zip(batch, decoder.decode(batch), strict=True)]
             if writer:
                 writer.append(new)
             predictions += new
-            meter.book(at_least=_SECONDS_BETWEEN_BOOKINGS)
+            if meter.book(at_least=_SECONDS_BETWEEN_BOOKINGS):
+                measured.write()
             now = clock()
             pace.add(len(rows), sum(durations[row] for row in rows), now - begin)
             if now - last_line > _SECONDS_BETWEEN_LINES:
                 last_line = now
                 _log_progress(before + len(predictions), len(utterances), len(predictions), now - start)
+        if (
+            writer
+            and pending
+            and not measured.speed.has_measured
+            and (budget is None or budget.remaining > now - begin)
+        ):
+            # The only batch there is was the one that warmed up: once more, for the clock alone.
+            decoder.decode(batch)
     finally:
         meter.book()
+        if pending:
+            measured.write()
     return predictions
 
 
@@ -162,12 +182,44 @@ class _Meter:
         self._writer, self._clock, self._since = writer, clock, clock()
         self.seconds_before = 60 * writer.run.minutes.get("transcribe", 0.0) if writer else 0.0
 
-    def book(self, *, at_least: float = 0.0) -> None:
-        """Books what has passed since the last booking, if it is that many seconds."""
+    def book(self, *, at_least: float = 0.0) -> bool:
+        """Books what has passed since the last booking, if it is that many seconds; whether it was."""
         passed = self._clock() - self._since
-        if self._writer and passed >= at_least:
-            self._writer.add_minutes("transcribe", passed / 60)
-            self._since += passed
+        if not self._writer or passed < at_least:
+            return False
+        self._writer.add_minutes("transcribe", passed / 60)
+        self._since += passed
+        return True
+
+
+class _Measured:
+    """What is seen while transcribing, kept in the run's record over its sessions.
+
+    Attributes:
+        rows: utterances decoded together: those asked for, or as many as an earlier session found to fit.
+        speed: times the batches.
+    """
+
+    def __init__(
+        self, model: Recognizer, batch_size: int, writer: ResultsWriter | None, clock: Callable[[], float]
+    ) -> None:
+        stored = writer.run.measured if writer else {}
+        device = device_of(model)
+        self._writer, self._asked = writer, batch_size
+        self.rows = min(batch_size, stored.get("batch", {}).get("fits", batch_size))
+        self.speed = SpeedMeter(self.rows, stored=stored.get("speed"), device=device, clock=clock)
+        self._memory = MemoryMeter(device) if writer else None
+
+    def fits(self, rows: int) -> None:
+        """Notes a smaller batch before it is used, so that a run killed in it goes on with it."""
+        if self._writer:
+            self._writer.measure(batch={"asked": self._asked, "fits": rows})
+
+    def write(self) -> None:
+        """Brings the record up to date."""
+        if self._writer and self._memory:
+            memory = self._memory.record(self._writer.run.measured.get("memory"))
+            self._writer.measure(speed=self.speed.record(), memory=memory)
 
 
 class _Pace:
@@ -251,7 +303,8 @@ def _log_forecast(pace: _Pace, durations: Sequence[float], budget: Budget | None
     )
 
 
-def _prediction(utterance: Utterance, hypothesis: Hypothesis, normalizer: Normalizer) -> Prediction:
+def _prediction(utterance: Utterance, decoded: Decoded, normalizer: Normalizer) -> Prediction:
+    hypothesis = decoded.hypothesis
     return Prediction(
         id=utterance.id,
         reference=utterance.text,
@@ -263,6 +316,7 @@ def _prediction(utterance: Utterance, hypothesis: Hypothesis, normalizer: Normal
         truncated=hypothesis.truncated,
         looped=hypothesis.looped,
         audio=str(utterance.audio) if isinstance(utterance.audio, Path) else None,
+        nbest=decoded.nbest,
         extras=dict(utterance.extras) | _segment(utterance),
     )
 

@@ -33,10 +33,13 @@ class RunInfo:
             the training measured …
         data: name, source, split, fingerprint of ids and references, number of utterances, problems found.
         decoding: every decoding option, the window included.
-        decoding_hash: fingerprint of ``decoding``; two systems decoded differently are told apart by it.
+        decoding_hash: fingerprint of what in ``decoding`` the hypotheses depend on; two systems decoded differently are
+            told apart by it. (N-best lists are found beside the hypotheses and change none.)
         normalizer: id and hash.
         minutes: wall-clock minutes by stage: ``load`` and ``transcribe``, over all sessions, and ``train …`` of the
             training that made the model.
+        measured: what was seen while it ran, as far as it was: ``speed``, ``memory``, ``batch`` (a smaller one than
+            asked for, because memory did not hold it), ``nbest`` (why there are no lists).
     """
 
     name: str
@@ -52,6 +55,7 @@ class RunInfo:
     seed: int | None = None
     parent: str | None = None
     minutes: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
 
@@ -69,6 +73,7 @@ class Prediction:
         truncated: the decoder was stopped by its token limit.
         looped: the loop guard stopped a repetition.
         audio: path of the recording, for listening; None where there is no file.
+        nbest: raw texts that a search for several hypotheses found, the best first; empty where none was asked for.
     """
 
     id: str
@@ -81,6 +86,7 @@ class Prediction:
     truncated: bool = False
     looped: bool = False
     audio: str | None = None
+    nbest: tuple[str, ...] = ()
     extras: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,6 +114,7 @@ def prediction_from_json(plain: dict[str, Any], where: str) -> Prediction:
     values = dict(plain)
     try:
         counts = UtteranceCounts(_counts(values.pop("words"), "words"), _counts(values.pop("characters"), "characters"))
+        values["nbest"] = _texts(values.get("nbest", []), "nbest")
         prediction = Prediction(counts=counts, **values)
         _check_types(prediction, _PREDICTION_TYPES)
         duration = prediction.duration
@@ -155,7 +162,9 @@ _OPTIONAL_TEXT = (str, type(None))
 _RUN_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "kind", "status", "decoding_hash"), (str,)),
     **dict.fromkeys(("language", "parent"), _OPTIONAL_TEXT),
-    **dict.fromkeys(("model", "data", "decoding", "normalizer", "config", "minutes", "provenance"), (dict,)),
+    **dict.fromkeys(
+        ("model", "data", "decoding", "normalizer", "config", "minutes", "measured", "provenance"), (dict,)
+    ),
     "seed": (int, type(None)),
 }
 _PREDICTION_TYPES: dict[str, tuple[type, ...]] = {
@@ -181,6 +190,12 @@ def _counts(values: Any, name: str) -> ErrorCounts:
     if not isinstance(values, list) or len(values) != 4 or not all(type(v) is int and v >= 0 for v in values):
         raise ValueError(f"'{name}' is {values!r}, it must be four counts of at least 0")
     return ErrorCounts(*values)
+
+
+def _texts(values: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"'{name}' is {values!r}, it must be a list of texts")
+    return tuple(values)
 
 
 def _is_number(value: Any) -> bool:

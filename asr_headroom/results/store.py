@@ -103,7 +103,9 @@ class ResultsWriter:
             self.finished_ids = _drop_unfinished_batch(directory / _PREDICTIONS_FILE)
             stored = load_run(directory) if (directory / _RUN_FILE).exists() else None
             if stored is not None and self._differs_in(stored) is None:
-                self.run = dataclasses.replace(run, minutes=stored.minutes, status=stored.status)
+                self.run = dataclasses.replace(
+                    run, minutes=stored.minutes, status=stored.status, measured=stored.measured
+                )
             elif stored is not None and self.finished_ids:
                 self._refuse(stored)
             # A run that stopped before its first prediction, over a wrong flag say, holds nothing to protect.
@@ -149,6 +151,11 @@ class ResultsWriter:
         ledger = dict(self.run.minutes)
         ledger[stage] = ledger.get(stage, 0.0) + minutes
         self.run = dataclasses.replace(self.run, minutes=ledger)
+        self._write_run()
+
+    def measure(self, **records: dict[str, Any]) -> None:
+        """Writes what was seen while it ran; replaces what stood there under these names."""
+        self.run = dataclasses.replace(self.run, measured={**self.run.measured, **records})
         self._write_run()
 
     def finish(self) -> None:
