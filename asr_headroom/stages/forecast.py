@@ -11,7 +11,7 @@ from asr_headroom.budget import format_minutes
 from asr_headroom.errors import ConfigError, DataError
 from asr_headroom.models.architecture import Architecture, read_architecture
 from asr_headroom.stages.data import load_data
-from asr_headroom.stages.rates import RATES_SHARE
+from asr_headroom.stages.trials import TRIALS_SHARE
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 from asr_headroom.train.plan import Plan, make_plan
 
@@ -119,7 +119,7 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
     step_seconds = forecast_step_seconds(typical)
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     budget = budget_seconds(config)
-    share = RATES_SHARE / len(config.learning_rates) if config.learning_rates else 1.0
+    share = TRIALS_SHARE / len(config.learning_rates) if config.learning_rates else 1.0
     plan = make_plan(
         config,
         batch_size=batch_size,

@@ -13,20 +13,19 @@ import numpy as np
 from asr_headroom.errors import TrainingError
 from asr_headroom.metrics.significance import Clustering, compare_rates
 from asr_headroom.results.store import write_json
+from asr_headroom.stages.trials import ABLATION_FILE, TRIALS_SHARE, Trials
 
 if TYPE_CHECKING:
     from asr_headroom.train.loop import TrainingOutcome
 
-__all__ = ["RATES_SHARE", "RunOne", "choose_rate", "refuse_rates", "run_rates"]
+__all__ = ["RunRate", "choose_rate", "refuse_choices", "run_rates"]
 
 logger = logging.getLogger(__name__)
 
-RATES_SHARE = 0.85
-"""Of a budget, for trying the rates; the rest is for the guard."""
 _FILE = "rates.json"
 
 
-class RunOne(Protocol):
+class RunRate(Protocol):
     """Runs or resumes one training at a rate; options go to :class:`asr_headroom.train.loop.Training`."""
 
     def __call__(self, rate: float, **options: Any) -> TrainingOutcome:
@@ -34,7 +33,7 @@ class RunOne(Protocol):
         ...
 
 
-def run_rates(rates: tuple[float, ...], run: RunOne, root: Path, *, budget_seconds: float | None) -> TrainingOutcome:
+def run_rates(rates: tuple[float, ...], run: RunRate, root: Path, *, budget_seconds: float | None) -> TrainingOutcome:
     """Tries each rate in an equal part of the budget, chooses on dev, and delivers through the guard.
 
     Args:
@@ -53,38 +52,30 @@ def run_rates(rates: tuple[float, ...], run: RunOne, root: Path, *, budget_secon
     if is_main:
         root.mkdir(parents=True, exist_ok=True)
         write_json(root / _FILE, {"learning_rates": list(rates)})
-    share = None if budget_seconds is None else RATES_SHARE * budget_seconds / len(rates)
+    by_name = {f"{rate:g}": rate for rate in rates}
+    trials = Trials(
+        list(by_name),
+        lambda name, **options: run(by_name[name], **options),
+        root,
+        "rates",
+        budget_seconds=budget_seconds,
+        own_budget_seconds=None if budget_seconds is None else TRIALS_SHARE * budget_seconds / len(rates),
+    )
     outcomes: dict[float, TrainingOutcome] = {}
-    for number, rate in enumerate(rates, start=1):
-        logger.info("learning rate %g (%d of %d)", rate, number, len(rates))
-        outcomes[rate] = run(
-            rate,
-            directory=root / "rates" / f"{rate:g}",
-            model_directory=root / "model",
-            budget_seconds=share,
-            guard_budget_seconds=budget_seconds,
-            # The same dev utterances for all, or they could not be compared.
-            sizes=next(iter(outcomes.values())).sizes if outcomes else None,
-            deliver=False,
-        )
-    best = choose_rate(outcomes)
+    for number, (name, rate) in enumerate(by_name.items(), start=1):
+        logger.info("learning rate %s (%d of %d)", name, number, len(rates))
+        outcomes[rate] = trials.train(name)
+    best = f"{choose_rate(outcomes):g}"
     tried = {
         f"{rate:g}": {"dev_error_rate": o.best_dev[0], "dev_loss": o.best_dev[1], "best_step": o.best_step}
         for rate, o in outcomes.items()
     }
     for name, found in tried.items():
-        chosen = "  chosen" if name == f"{best:g}" else ""
+        chosen = "  chosen" if name == best else ""
         logger.info("learning rate %s  dev error rate %.2f %%%s", name, 100 * found["dev_error_rate"], chosen)
     if is_main:
-        write_json(root / _FILE, {"learning_rates": list(rates), "chosen": best, "tried": tried})
-    elsewhere = sum(sum(o.minutes.values()) for rate, o in outcomes.items() if rate != best)
-    return run(
-        best,
-        directory=root / "rates" / f"{best:g}",
-        model_directory=root / "model",
-        budget_seconds=None if budget_seconds is None else budget_seconds - 60 * elsewhere,
-        minutes_elsewhere={"other learning rates": round(elsewhere, 4)},
-    )
+        write_json(root / _FILE, {"learning_rates": list(rates), "chosen": by_name[best], "tried": tried})
+    return trials.deliver(best, others="other learning rates")
 
 
 def choose_rate(outcomes: Mapping[float, TrainingOutcome]) -> float:
@@ -102,19 +93,21 @@ def choose_rate(outcomes: Mapping[float, TrainingOutcome]) -> float:
     return best
 
 
-def refuse_rates(root: Path) -> None:
-    """Raises when a folder holds a choice among learning rates, where a single run is wanted.
+def refuse_choices(root: Path) -> None:
+    """Raises when a folder holds a choice among learning rates or settings, where a single run is wanted.
 
     Raises:
         TrainingError: it does.
     """
-    if (root / _FILE).is_file():
-        raise TrainingError(f"{root}: holds a choice among learning rates; choose another --output")
+    for name, what in ((_FILE, "a choice among learning rates"), (ABLATION_FILE, "an ablation")):
+        if (root / name).is_file():
+            raise TrainingError(f"{root}: holds {what}; choose another --output")
 
 
 def _refuse_others(root: Path, rates: tuple[float, ...]) -> None:
-    if (root / "train.json").is_file():
-        raise TrainingError(f"{root}: holds a run with a single learning rate; choose another --output")
+    for name, what in (("train.json", "a run with a single learning rate"), (ABLATION_FILE, "an ablation")):
+        if (root / name).is_file():
+            raise TrainingError(f"{root}: holds {what}; choose another --output")
     path = root / _FILE
     if not path.is_file():
         return

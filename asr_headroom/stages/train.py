@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from asr_headroom.budget import Ledger, parse_budget
+from asr_headroom.config import fingerprint, to_mapping
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import ConfigError, DataError, ModelError
 from asr_headroom.evaluate.transcribe import refuse_long_utterances
@@ -22,18 +23,26 @@ from asr_headroom.models.registry import load_model
 from asr_headroom.models.vocabulary import Vocabulary, normalizer_for_targets
 from asr_headroom.stages.data import load_data
 from asr_headroom.stages.evaluation_sets import evaluation_set, guard_sets, measure_in_batches
-from asr_headroom.stages.rates import refuse_rates, run_rates
+from asr_headroom.stages.rates import refuse_choices, run_rates
 from asr_headroom.text.normalize import Normalizer, get_normalizer
 from asr_headroom.text.targets import TargetForm, write_target
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.guard import EvaluationSet
 
-__all__ = ["TrainStageConfig", "budget_seconds", "train"]
+__all__ = ["SettingRunner", "TrainStageConfig", "budget_seconds", "train"]
 
 if TYPE_CHECKING:
     from asr_headroom.train.loop import TrainingOutcome
 
 logger = logging.getLogger(__name__)
+
+_READ_BY_TRAINING_ALONE = frozenset(
+    {
+        "budget", "learning_rate", "learning_rates", "lora", "lr_scheduler_type", "max_steps", "num_train_epochs",
+        "output", "warmup_ratio", "weight_decay",
+    }
+)  # fmt: skip
+"""Settings that change neither data nor model as they are read; all others are taken to."""
 
 _FRESH_HEAD_LEARNING_RATE = {"lora": 1e-3, "full": 3e-4, "scratch": 5e-4}
 """A head that knows nothing has further to go; the study's rate for XLS-R (SPEC §2.2)."""
@@ -112,10 +121,19 @@ def train(config: TrainStageConfig) -> Path:
     Raises:
         AsrHeadroomError: data, model, budget or disk do not allow it; the message says which and what to do.
     """
-    ledger = Ledger()
-    with ledger.stage("load"):
-        setup = _load(config)
-    outcome = _train(config, setup, ledger)
+    run = SettingRunner()
+    run.setup(config)
+    root = Path(config.output)
+    if config.learning_rates:
+        outcome = run_rates(
+            config.learning_rates,
+            lambda rate, **options: run(replace(config, learning_rate=rate, learning_rates=()), **options),
+            root,
+            budget_seconds=budget_seconds(config),
+        )
+    else:
+        refuse_choices(root)
+        outcome = run(config, directory=root, budget_seconds=budget_seconds(config))
     assert outcome.model_directory is not None
     logger.info(
         "%s after %d of %d steps, best step %d, %s delivered: %s",
@@ -194,36 +212,56 @@ def _load(config: TrainStageConfig) -> _Setup:
     )
 
 
-def _train(config: TrainStageConfig, setup: _Setup, ledger: Ledger) -> TrainingOutcome:
-    from asr_headroom.train.loop import Training
-    from asr_headroom.train.methods import apply_method
+class SettingRunner:
+    """Runs or resumes one training after the other; what several read alike is read once.
 
-    def run(rate: float, **options: Any) -> TrainingOutcome:
-        nonlocal ledger
-        own = replace(config, learning_rate=rate, learning_rates=())
-        with ledger.stage("load"):
-            model = setup.models.pop() if setup.models else _load_model(own, setup.vocabulary)
-            model = apply_method(model, own)
-        # What was spent before the first run is booked to it.
-        spent, ledger = ledger, Ledger()
+    What was spent before a run begins, such as reading the data, is booked to it.
+    """
+
+    def __init__(self) -> None:
+        self._ledger = Ledger()
+        self._setups: dict[str, _Setup] = {}
+
+    def __call__(self, config: TrainStageConfig, **options: Any) -> TrainingOutcome:
+        """Runs or resumes one.
+
+        Args:
+            config: of this one.
+            options: for :class:`asr_headroom.train.loop.Training`.
+        """
+        from asr_headroom.train.loop import Training
+        from asr_headroom.train.methods import apply_method
+
+        config = replace(config, learning_rate=config.peak_learning_rate)
+        setup = self.setup(config)
+        with self._ledger.stage("load"):
+            model = setup.models.pop() if setup.models else _load_model(config, setup.vocabulary)
+            model = apply_method(model, config)
+        spent, self._ledger = self._ledger, Ledger()
         return Training(
             model,
             setup.train_data,
             setup.dev,
-            _train_config(own),
+            _train_config(config),
             measure=measure_in_batches(config.per_device_train_batch_size),
             dev_targets=setup.dev_targets,
             guard_sets=setup.guard_sets,
-            facts=setup.facts | {"learning_rate": rate},
+            facts=setup.facts | {"learning_rate": config.peak_learning_rate},
             ledger=spent,
             **options,
         ).run()
 
-    root = Path(config.output)
-    if config.learning_rates:
-        return run_rates(config.learning_rates, run, root, budget_seconds=budget_seconds(config))
-    refuse_rates(root)
-    return run(config.peak_learning_rate, directory=root, budget_seconds=budget_seconds(config))
+    def setup(self, config: TrainStageConfig) -> _Setup:
+        """Data and model of a config, read and checked before the first minute is spent; remembered."""
+        key = fingerprint({k: v for k, v in to_mapping(config).items() if k not in _READ_BY_TRAINING_ALONE})
+        if key not in self._setups:
+            with self._ledger.stage("load"):
+                self._setups[key] = _load(config)
+        return self._setups[key]
+
+    def dev(self, config: TrainStageConfig) -> EvaluationSet:
+        """Dev utterances in the order in which they are taken; of any run, where one was made."""
+        return next(iter(self._setups.values())).dev if self._setups else self.setup(config).dev
 
 
 def _load_model(config: TrainStageConfig, vocabulary: Vocabulary | None) -> Trainable:
