@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asr_headroom.audio.noise import colored_noise
 from asr_headroom.errors import UsageError
 
 __all__ = ["LEVELS_DBFS", "NonspeechClip", "nonspeech_clips"]
@@ -28,7 +29,6 @@ LEVELS_DBFS = (-60.0, -50.0, -40.0, -30.0, -20.0)
 """Root mean square of the noises in dB, relative to an amplitude of 1."""
 
 _MIN_SECONDS = 2.0
-_LOWEST_HZ = 20.0
 _HUM_HZ = (50.0, 60.0)
 _HUM_HARMONICS = 12
 _HUM_FLOOR = 0.01
@@ -100,15 +100,7 @@ def _hum(draw: np.random.Generator, num_samples: int, sampling_rate: int) -> np.
 
 
 def _colored(exponent: float) -> Callable[[np.random.Generator, int, int], np.ndarray]:
-    """Gaussian noise whose power falls as frequency to the ``-exponent``, from 20 Hz up."""
-
-    def noise(draw: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
-        spectrum = np.fft.rfft(draw.standard_normal(num_samples))
-        frequencies = np.fft.rfftfreq(num_samples, 1 / sampling_rate)
-        spectrum *= np.maximum(frequencies, _LOWEST_HZ) ** (-exponent / 2)
-        return np.fft.irfft(np.where(frequencies >= _LOWEST_HZ, spectrum, 0), num_samples)
-
-    return noise
+    return lambda draw, num_samples, sampling_rate: colored_noise(draw, num_samples, sampling_rate, exponent)
 
 
 _KINDS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {

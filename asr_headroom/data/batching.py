@@ -8,12 +8,13 @@ here works on indices; no audio is opened.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Protocol
 
 import numpy as np
 
-__all__ = ["TrainingOrder", "plan_batches", "split_batch"]
+__all__ = ["POOL_BATCHES", "StepOrder", "TrainingOrder", "plan_batches", "split_batch"]
 
-_POOL_BATCHES = 50
+POOL_BATCHES = 50
 """Batches whose utterances are sorted by length together: large enough to pad little, small against an epoch."""
 
 
@@ -45,10 +46,31 @@ def split_batch(
     return [[batch[i] for i in rows] for rows in local]
 
 
+class StepOrder(Protocol):
+    """Which utterances each optimiser step takes; a pure function of the step."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Optimiser steps in one epoch."""
+        ...
+
+    def batch_seconds(self, epoch: int = 0) -> list[float]:
+        """Seconds of audio in each batch of an epoch, in order."""
+        ...
+
+    def batch(self, step: int) -> list[int]:
+        """Indices of the utterances of optimiser step ``step``, counted from 0 over all epochs."""
+        ...
+
+    def passes(self, step: int) -> list[int]:
+        """Which pass over its data each utterance of the step's batch belongs to, counted from 0."""
+        ...
+
+
 class TrainingOrder:
     """The batches of every epoch, a pure function of durations, batch size, seed and epoch.
 
-    Each utterance occurs once per epoch. Utterances are shuffled, pools of :data:`_POOL_BATCHES` batches are sorted by
+    Each utterance occurs once per epoch. Utterances are shuffled, pools of :data:`POOL_BATCHES` batches are sorted by
     duration and cut, and the batches are shuffled again.
 
     Args:
@@ -80,10 +102,14 @@ class TrainingOrder:
             self._epoch = (epoch, self._shuffled(epoch))
         return self._epoch[1][position]
 
+    def passes(self, step: int) -> list[int]:
+        """The epoch, for each utterance of the step's batch: every utterance comes once in each."""
+        return [step // self.batches_per_epoch] * len(self.batch(step))
+
     def _shuffled(self, epoch: int) -> list[list[int]]:
         generator = np.random.default_rng([self._seed, epoch])
         order = generator.permutation(len(self._durations))
-        pool_size = self._batch_size * _POOL_BATCHES
+        pool_size = self._batch_size * POOL_BATCHES
         batches: list[list[int]] = []
         for start in range(0, len(order), pool_size):
             pool = order[start : start + pool_size]

@@ -15,6 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from asr_headroom.audio.augment import Alteration
 from asr_headroom.audio.waveform import AudioSource, read_info, read_waveform
 from asr_headroom.errors import DataError
 
@@ -36,6 +37,7 @@ class Utterance:
         end: seconds into the recording where it ends; None is the recording's end.
         origin: ``file:line`` or data set row it was read from.
         extras: further columns of the manifest.
+        alteration: what its samples go through once they are read; None leaves them as recorded. Training's alone.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Utterance:
     end: float | None = None
     origin: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
+    alteration: Alteration | None = None
 
     def samples(self, sampling_rate: int) -> np.ndarray:
         """[samples] float32 mono in [-1, 1] at ``sampling_rate`` Hz, decoded now and not kept.
@@ -55,7 +58,8 @@ class Utterance:
         Raises:
             AudioError: see :func:`asr_headroom.audio.waveform.read_waveform`.
         """
-        return read_waveform(self.audio, sampling_rate, start=self.start, end=self.end)
+        samples = read_waveform(self.audio, sampling_rate, start=self.start, end=self.end)
+        return samples if self.alteration is None else self.alteration(samples, sampling_rate)
 
     def measured_duration(self) -> float:
         """Seconds of the segment: the stated duration, or what the recording's header says.

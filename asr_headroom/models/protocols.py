@@ -26,6 +26,8 @@ __all__ = [
     "ModelCard",
     "Recognizer",
     "Samplable",
+    "TargetScores",
+    "TeacherForced",
     "TokenLogProbs",
     "Trainable",
 ]
@@ -48,6 +50,8 @@ class Abilities:
         can_nbest: ``nbest`` finds several hypotheses; the family is :class:`Samplable`.
         tokenwise: ``log_prob`` has a column per token and ends with the end token's. Where not (CTC), it has one
             column, the log-probability of the whole hypothesis.
+        spectrogram_spans: ``loss`` hides of its log-mels what ``time_spans`` and ``mel_spans`` of a batch's inputs say
+            (:func:`asr_headroom.audio.features.hide_spans`). Where not, SpecAugment hides them of the waveform.
     """
 
     batch_exact: bool = True
@@ -60,6 +64,7 @@ class Abilities:
     can_sample: bool = False
     can_nbest: bool = False
     tokenwise: bool = True
+    spectrogram_spans: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +178,30 @@ class Trainable(Recognizer, Protocol):
 
     def save_pretrained(self, directory: Path) -> None:
         """Weights, tokenizer and feature settings, as ``from_pretrained`` (or PEFT, for an adapter) reads them."""
+        ...
+
+
+@dataclass
+class TargetScores:
+    """What a model expects at each place where it is supervised, the true past given.
+
+    Attributes:
+        loss: as :meth:`Trainable.loss` gives it, of the same forward pass.
+        log_probs: [positions, vocab] float32, natural logarithm.
+        targets: [positions] int64, the supervised tokens; None where a position is a frame, which has no target (CTC).
+    """
+
+    loss: LossSum
+    log_probs: torch.Tensor
+    targets: torch.Tensor | None
+
+
+@runtime_checkable
+class TeacherForced(Trainable, Protocol):
+    """What label smoothing and staying near the base add: whole distributions, not the targets' share of them alone."""
+
+    def target_scores(self, batch: Batch) -> TargetScores:
+        """All positions of all rows, padding left out; gradients flow through it where they are on."""
         ...
 
 

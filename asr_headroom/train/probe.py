@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from asr_headroom.data.batching import TrainingOrder
+from asr_headroom.data.batching import StepOrder
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import Feed, StepBatches
 from asr_headroom.train.optimizer import make_optimizer
@@ -27,7 +27,7 @@ def probe_step_seconds(
     accumulate: Callable[[StepBatches], object],
     module: nn.Module,
     feed: Feed,
-    order: TrainingOrder,
+    order: StepOrder,
     config: TrainConfig,
     *,
     budget_seconds: float | None,
