@@ -26,17 +26,18 @@ import torch
 from torch import nn
 
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DataError, ModelError, ShapeError, did_you_mean
+from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.audio_llm_hypotheses import AudioLlmEncoded, PromptContinuation, score_rows
 from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.languages import told_language
+from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
-from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.sampling import draw_tokens, hidden_log_probs, scatter_log_probs, scored_ids
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.stepwise import beam_tokens, greedy_tokens
-from asr_headroom.text.units import primary_subtag
 
 __all__ = ["AudioLanguageModel"]
 
@@ -68,6 +69,7 @@ class AudioLanguageModel(abc.ABC):
         self.processor = processor
         self._bind(module)
         self._prompts: dict[Hashable, list[int]] = {}
+        self._markup = Markup(processor.tokenizer)
         self.card = ModelCard(
             model_id=model_id,
             family=self.family,
@@ -148,6 +150,9 @@ class AudioLanguageModel(abc.ABC):
         duration = utterance.measured_duration()
         if duration > self._seconds:
             return f"lasts {duration:.2f} s, beyond the model's {self._seconds:.0f} s"
+        problem = self._markup.problem(utterance.text)
+        if problem:
+            return problem
         prompt = self._prompt_ids(utterance.language, round(duration * self.card.sampling_rate))
         tokens = len(prompt) + len(self._target_ids(utterance.text, utterance.language)) - 1
         return f"has {tokens} tokens, beyond the model's {self._positions}" if tokens > self._positions else None
@@ -193,14 +198,24 @@ class AudioLanguageModel(abc.ABC):
 
     def loss(self, batch: Batch) -> LossSum:
         """Cross-entropy of the supervised tokens in nats, summed; logits exist at supervised positions only."""
+        hidden, targets = self._target_states(batch)
+        log_probs = hidden_log_probs(hidden, self.logits, targets, _PLAIN, vocab_size=self.vocab_size)
+        return LossSum(-log_probs.sum(), batch.num_targets)
+
+    def target_scores(self, batch: Batch) -> TargetScores:
+        """Log-probabilities of all tokens at supervised positions."""
+        hidden, targets = self._target_states(batch)
+        log_probs = self.logits(hidden).float().log_softmax(-1)
+        nats = -log_probs.gather(-1, targets[:, None]).sum()
+        return TargetScores(LossSum(nats, batch.num_targets), log_probs, targets)
+
+    def _target_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The language model's output at supervised positions [targets, hidden], and the targets."""
         labels = batch.inputs["labels"]
         embeddings = self.embed(batch.inputs["input_ids"], batch.inputs["prompt_lengths"], self._audio(batch))
         hidden = self.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         supervised = labels != _IGNORED
-        log_probs = hidden_log_probs(
-            hidden[supervised], self.logits, labels[supervised], _PLAIN, vocab_size=self.vocab_size
-        )
-        return LossSum(-log_probs.sum(), batch.num_targets)
+        return hidden[supervised], labels[supervised]
 
     @torch.inference_mode()
     def transcribe(self, batch: Sequence[Utterance], options: DecodingOptions = GREEDY) -> list[Hypothesis]:
@@ -239,6 +254,7 @@ class AudioLanguageModel(abc.ABC):
                     end_ids=self._end_ids,
                     max_new_tokens=limit,
                     beam_size=options.beam_size,
+                    by_mean=True,
                 )
                 found = [lists_of_row[0] for lists_of_row in lists]
         return [self._hypothesis(tokens, guard) for tokens in found]
@@ -274,9 +290,9 @@ class AudioLanguageModel(abc.ABC):
                 end_ids={self.end_id},  # others have no place in log_prob
                 max_new_tokens=min(options.max_new_tokens, self._room(encoded)),
                 beam_size=beam_size,
-                returned=max(2, beam_size),
+                returned=beam_size,
             )
-        return [distinct_texts(self._hypothesis(tokens, _FREE) for tokens in lists)[:beam_size] for lists in found]
+        return [distinct_texts(self._hypothesis(tokens, _FREE) for tokens in lists) for lists in found]
 
     def log_prob(
         self, encoded: AudioLlmEncoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions
@@ -341,18 +357,12 @@ class AudioLanguageModel(abc.ABC):
         return frozenset({self.end_id, *more} - {None})
 
     def _known_language(self, language: str, names: Mapping[str, Any]) -> str:
-        """The primary subtag of a language that the model knows.
+        """The code of a language that the model knows.
 
         Raises:
             ModelError: it does not; the message lists those that it does.
         """
-        subtag = primary_subtag(language)
-        if subtag not in names:
-            raise ModelError(
-                f"{self.family} '{self.card.model_id}' has no language '{language}'{did_you_mean(subtag, names)} "
-                f"(it has: {', '.join(names)})"
-            )
-        return subtag
+        return told_language(language, names, f"{self.family} '{self.card.model_id}'")
 
     # ------------------------------------------------------------------ private
 
@@ -419,9 +429,10 @@ class AudioLanguageModel(abc.ABC):
 
     def _target_ids(self, text: str, language: str | None) -> list[int]:
         """Supervised tokens: what the model shall write, then the end token."""
+        problem = self._markup.problem(text)
+        if problem:
+            raise DataError(f"the transcript '{text[:80]}' {problem}")
         ids = self.processor.tokenizer(self.target_text(text, language), add_special_tokens=False).input_ids
-        if self._audio_id in ids or self.end_id in ids:
-            raise DataError(f"the transcript '{text[:80]}' spells one of the model's special tokens; rewrite it")
         return [*ids, self.end_id]
 
     def _samples(self, utterance: Utterance) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,10 @@ def load_adapter(module: nn.Module, folder: str) -> nn.Module:
     from peft import PeftModel
 
     try:
-        # PEFT only warns about adapter tensors that find no place; a warning here is a silent no-op, so it is an error.
-        model = PeftModel.from_pretrained(module, folder, is_trainable=False)
+        with warnings.catch_warnings():
+            # What is missing or finds no place is an error below; here PEFT would only mention it.
+            warnings.filterwarnings("ignore", "Found missing adapter keys")
+            model = PeftModel.from_pretrained(module, folder, is_trainable=False)
         from safetensors import safe_open
 
         with safe_open(str(Path(folder) / "adapter_model.safetensors"), framework="pt") as file:
@@ -115,14 +118,20 @@ def load_adapter(module: nn.Module, folder: str) -> nn.Module:
     except Exception as error:
         raise ModelError(f"cannot load the adapter in '{folder}': {' '.join(str(error).split())[:300]}") from error
     placed = {
-        name.replace(".default.", ".").replace(".default", "")
+        name.replace(".modules_to_save.", ".").replace(".default.", ".").replace(".default", "")
         for name, _ in model.named_parameters()
         if "lora_" in name or "modules_to_save" in name
     }
     strangers = {name for name in stored if "lora_" in name} - placed
+    absent = placed - stored
     if strangers or not stored:
         raise ModelError(
             f"the adapter in '{folder}' does not fit this base: {len(strangers)} of {len(stored)} tensors find no "
             f"place ({', '.join(sorted(strangers)[:3])}); load it on the model it was trained on"
+        )
+    if absent:
+        raise ModelError(
+            f"the adapter in '{folder}' lacks {len(absent)} of the tensors that its config names "
+            f"({', '.join(sorted(absent)[:3])}); the file is incomplete, so copy it again from where it was trained"
         )
     return model

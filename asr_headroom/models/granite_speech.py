@@ -157,15 +157,17 @@ class GraniteSpeech(AudioLanguageModel):
 
     def audio_tokens(self, num_samples: int) -> int:
         """Windows of 15 encoder frames of 20 ms, the last one whole too, of 3 embeddings each."""
-        frames = (num_samples // self._extractor.melspec_kwargs["hop_length"] + 1) // 2
+        samples = max(num_samples, self._least_samples)
+        frames = (samples // self._extractor.melspec_kwargs["hop_length"] + 1) // 2
         window = self._extractor.projector_window_size
         return -(-frames // window) * (window // self._extractor.projector_downsample_rate)
 
     def features(self, samples: np.ndarray) -> torch.Tensor:
         """[frames, 2 x mels]: log-mels of 10 ms, two behind one another, the last 8 decades below the loudest."""
         settings = self._extractor.melspec_kwargs
+        padded = np.pad(samples, (0, max(0, self._least_samples - len(samples))))
         mels = mel_spectrogram(
-            torch.from_numpy(samples),
+            torch.from_numpy(padded),
             _filters(settings["n_fft"] // 2 + 1, settings["n_mels"], settings["sample_rate"]),
             n_fft=settings["n_fft"],
             win_length=settings["win_length"],
@@ -212,6 +214,11 @@ class GraniteSpeech(AudioLanguageModel):
     def checkpoint_activations(self) -> None:
         """Of the language model alone; the library cannot do it for the conformer's blocks."""
         self.language_model.activation_checkpointing_enable()
+
+    @property
+    def _least_samples(self) -> int:
+        """Shorter recordings are padded with silence to it: the spectrum mirrors half a window of what there is."""
+        return self._extractor.melspec_kwargs["n_fft"] // 2 + 1
 
     @property
     def _audio_token(self) -> str:

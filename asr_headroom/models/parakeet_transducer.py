@@ -26,11 +26,13 @@ import torch
 from torch import nn
 from transformers import ParakeetForRNNT, ParakeetForTDT, ParakeetProcessor
 
+from asr_headroom.audio.features import hide_spans
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import ModelError, ShapeError
+from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, SamplingOptions, Segment
 from asr_headroom.models.fast_conformer import frame_seconds, log_mels
+from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
@@ -40,7 +42,9 @@ from asr_headroom.models.transducer_lattice import Steps, joint_arcs, sequence_l
 
 __all__ = ["ABILITIES", "ParakeetTransducer", "load"]
 
-ABILITIES = Abilities(batch_norm=True, timestamps=True, free_language=True, can_sample=True, tokenwise=False)
+ABILITIES = Abilities(
+    batch_norm=True, timestamps=True, free_language=True, can_sample=True, tokenwise=False, spectrogram_spans=True
+)
 
 _IGNORED = -100
 _WORD_START = "▁"
@@ -95,6 +99,7 @@ class ParakeetTransducer:
             label=durations or (0,),
         )
         self._check(model_id)
+        self._markup = Markup(processor.tokenizer)
         self._frame_seconds = frame_seconds(processor.feature_extractor, config.encoder_config)
         self.card = ModelCard(
             model_id=model_id,
@@ -113,11 +118,21 @@ class ParakeetTransducer:
     # ------------------------------------------------------------------ targets and batches
 
     def target_ids(self, text: str) -> list[int]:
-        """Supervised tokens of a transcript."""
+        """Supervised tokens of a transcript.
+
+        Raises:
+            DataError: it spells a mark of the model.
+        """
+        problem = self._markup.problem(text)
+        if problem:
+            raise DataError(f"the transcript '{text[:80]}' {problem}")
         return self.processor.tokenizer.encode(text.strip(), add_special_tokens=False)
 
     def check_target(self, utterance: Utterance) -> str | None:
         """Why this utterance cannot be trained on, or None."""
+        problem = self._markup.problem(utterance.text)
+        if problem:
+            return problem
         if self.processor.tokenizer.unk_token_id in self.target_ids(utterance.text):
             return "has characters that the model's vocabulary cannot write"
         return None
@@ -281,8 +296,15 @@ class ParakeetTransducer:
         return [utterance.samples(self.card.sampling_rate) for utterance in batch]
 
     def _encode(self, inputs: dict[str, torch.Tensor]) -> TransducerEncoded:
+        extractor = self.processor.feature_extractor
         output = self._core.get_audio_features(
-            input_features=inputs["input_features"].to(self._core.dtype), attention_mask=inputs["attention_mask"]
+            input_features=hide_spans(
+                inputs["input_features"].to(self._core.dtype),
+                inputs,
+                frames_per_second=extractor.sampling_rate / extractor.hop_length,
+                frames_first=True,
+            ),
+            attention_mask=inputs["attention_mask"],
         )
         lengths = output.attention_mask.sum(dim=1)
         return TransducerEncoded(output.pooler_output, lengths, tuple(range(len(lengths))))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import GenerationConfig, PretrainedConfig
 
 from asr_headroom.errors import ModelError
 from asr_headroom.models.checkpoints import load_adapter, load_pretrained, read_adapter_base
@@ -68,6 +68,7 @@ def load_parts(
         config = load_pretrained(module_class.config_class.from_pretrained, source)
         torch.manual_seed(seed)
         module = module_class(config).to(weights_dtype)
+        module.generation_config = _generation_config(source, module.generation_config)
     elif load_weights is not None:
         module = load_weights(module_class, source, weights_dtype, **packing)
     else:
@@ -85,3 +86,11 @@ def load_parts(
     if base_id:
         module = load_adapter(module, model_id)
     return place(module, device), processor
+
+
+def _generation_config(source: str, drawn: GenerationConfig) -> GenerationConfig:
+    """The checkpoint's own, which may name more tokens that end a text than the model's config does."""
+    try:
+        return GenerationConfig.from_pretrained(source)
+    except OSError:
+        return drawn  # there is none

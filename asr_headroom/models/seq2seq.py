@@ -23,16 +23,17 @@ from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache
 
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DataError, ModelError, ShapeError, did_you_mean
+from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.languages import told_language
+from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
-from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.sampling import draw_tokens, hidden_log_probs, scatter_log_probs, scored_ids
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.stepwise import beam_tokens, greedy_tokens
-from asr_headroom.text.units import primary_subtag
 
 __all__ = ["Seq2Seq", "Seq2SeqEncoded"]
 
@@ -128,6 +129,7 @@ class Seq2Seq(abc.ABC):
         freeze_batch_norm(module)
         self._end_id = int(self._core.config.eos_token_id)
         self._check_tokenizer(model_id)
+        self._markup = Markup(processor.tokenizer)
         self.card = ModelCard(
             model_id=model_id,
             family=self.family,
@@ -168,7 +170,14 @@ class Seq2Seq(abc.ABC):
     # ------------------------------------------------------------------ targets and batches
 
     def target_ids(self, text: str) -> list[int]:
-        """Supervised tokens of a transcript, the end token last."""
+        """Supervised tokens of a transcript, the end token last.
+
+        Raises:
+            DataError: it spells a mark of the model.
+        """
+        problem = self._markup.problem(text)
+        if problem:
+            raise DataError(f"the transcript '{text[:80]}' {problem}")
         return [*self.processor.tokenizer.encode(text.strip(), add_special_tokens=False), self._end_id]
 
     def check_target(self, utterance: Utterance) -> str | None:
@@ -176,6 +185,9 @@ class Seq2Seq(abc.ABC):
         duration, longest = utterance.measured_duration(), self.card.max_duration
         if longest is not None and duration > longest:
             return f"lasts {duration:.2f} s, beyond the model's {longest:g} s"
+        problem = self._markup.problem(utterance.text)
+        if problem:
+            return problem
         target, unknown = self.target_ids(utterance.text), self.processor.tokenizer.unk_token_id
         if unknown is not None and unknown in target:
             return "has characters that the model's vocabulary cannot write"
@@ -228,11 +240,15 @@ class Seq2Seq(abc.ABC):
 
     def loss(self, batch: Batch) -> LossSum:
         """Cross-entropy of the supervised tokens in nats, summed; logits exist at supervised positions only."""
-        labels = batch.inputs["labels"]
-        states, mask = self._encode(batch.inputs)
-        supervised = labels != _IGNORED
-        hidden = self._decode(batch.inputs["decoder_input_ids"], states, mask)[supervised]
-        return LossSum(-self._score(hidden, labels[supervised], _PLAIN).sum(), batch.num_targets)
+        hidden, targets = self._target_states(batch)
+        return LossSum(-self._score(hidden, targets, _PLAIN).sum(), batch.num_targets)
+
+    def target_scores(self, batch: Batch) -> TargetScores:
+        """Log-probabilities of all tokens at supervised positions."""
+        hidden, targets = self._target_states(batch)
+        log_probs = self._core.proj_out(hidden).float().log_softmax(-1)
+        nats = -log_probs.gather(-1, targets[:, None]).sum()
+        return TargetScores(LossSum(nats, batch.num_targets), log_probs, targets)
 
     @torch.inference_mode()
     def transcribe(self, batch: Sequence[Utterance], options: DecodingOptions = GREEDY) -> list[Hypothesis]:
@@ -265,6 +281,7 @@ class Seq2Seq(abc.ABC):
                     end_ids=(self._end_id,),
                     max_new_tokens=limit,
                     beam_size=options.beam_size,
+                    by_mean=True,
                 )
                 found = [tokens for (tokens,) in lists]
         return [hypothesis_of(tokens, self._end_id, guard, self._text) for tokens in found]
@@ -354,19 +371,13 @@ class Seq2Seq(abc.ABC):
     # ------------------------------------------------------------------ for families
 
     def _known(self, language: str | None) -> str:
-        """The primary subtag of a language that the model can be told."""
+        """The code of a language that the model can be told."""
         if language is None:
             raise ModelError(
                 f"'{self.card.model_id}' ({self.family}) was told no language; "
                 "put a language into the manifest or give --language"
             )
-        subtag = primary_subtag(language)
-        if subtag not in self.card.languages:
-            raise ModelError(
-                f"'{self.card.model_id}' ({self.family}) has no language '{language}'"
-                f"{did_you_mean(subtag, self.card.languages)} (it has: {', '.join(self.card.languages)})"
-            )
-        return subtag
+        return told_language(language, self.card.languages, f"'{self.card.model_id}' ({self.family})")
 
     # ------------------------------------------------------------------ private
 
@@ -401,6 +412,13 @@ class Seq2Seq(abc.ABC):
         return self._core.model.decoder(
             input_ids=ids, encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
         ).last_hidden_state
+
+    def _target_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decoder output at supervised positions [targets, hidden], and the targets."""
+        labels = batch.inputs["labels"]
+        states, mask = self._encode(batch.inputs)
+        supervised = labels != _IGNORED
+        return self._decode(batch.inputs["decoder_input_ids"], states, mask)[supervised], labels[supervised]
 
     def _score(self, hidden: torch.Tensor, ids: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
         return hidden_log_probs(hidden, self._core.proj_out, ids, options, vocab_size=self._core.config.vocab_size)

@@ -91,10 +91,9 @@ class _Search:
         self.live = sorted(live, key=lambda beam: beam.parent)  # caches are selected from in rising order
 
     def best(self, returned: int) -> list[list[int]]:
-        """The best sequences; those that the limit cut stand behind those that ended, if one alone is wanted."""
-        if returned == 1:
-            return [list(max(self.ended or self.live, key=self._rank).tokens)]
-        return [list(beam.tokens) for beam in sorted(self.ended + self.live, key=lambda b: -b.total)[:returned]]
+        """The best sequences; by mean, those that the limit cut only where none ended."""
+        found = self.ended or self.live if self._by_mean else self.ended + self.live
+        return [list(beam.tokens) for beam in sorted(found, key=self._rank, reverse=True)[:returned]]
 
     def _rank(self, beam: _Beam) -> float:
         return beam.total / len(beam.tokens) if self._by_mean else beam.total
@@ -109,8 +108,9 @@ def beam_tokens(
     max_new_tokens: int,
     beam_size: int,
     returned: int = 1,
+    by_mean: bool = False,
 ) -> list[list[list[int]]]:
-    """Beam search. One sequence per row is chosen by mean log-probability per token; several are ranked by their total.
+    """Beam search, ranked by total log-probability, or by its mean per token, which does not favour short sequences.
 
     Args:
         logits: [rows, vocab] of the first token.
@@ -119,11 +119,12 @@ def beam_tokens(
         max_new_tokens: the end token counted.
         beam_size: sequences per row that go on, at most.
         returned: sequences per row, at most.
+        by_mean: rank by the mean, and a sequence that the limit cut only where none ended.
 
     Returns:
         [rows] lists of token ids, the best first, the end token last where there was one.
     """
-    searches = [_Search(beam_size, by_mean=returned == 1) for _ in range(len(logits))]
+    searches = [_Search(beam_size, by_mean) for _ in range(len(logits))]
     width = min(beam_size + len(end_ids), logits.shape[-1])
     for position in range(max_new_tokens):
         values, tokens = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1).topk(width)

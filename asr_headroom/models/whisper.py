@@ -19,7 +19,7 @@ How hypotheses share their utterance's audio is in :mod:`asr_headroom.models.whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,18 +34,21 @@ from transformers import (
     WhisperProcessor,
 )
 
-from asr_headroom.audio.features import log_mel
+from asr_headroom.audio.features import hide_spans, log_mel
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DataError, ModelError, ShapeError, did_you_mean
+from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.checkpoints import base_module, load_adapter, load_pretrained, read_adapter_base
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.languages import told_language
+from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating
-from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import Quantization, count_parameters, place, precision, quantized_options
 from asr_headroom.models.sampling import draw_tokens, scatter_log_probs, scored_ids
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.whisper_decoding import WhisperContinuation, WhisperEncoded, score, search
-from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
+from asr_headroom.text.languages import macro_language
+from asr_headroom.text.units import UNSPACED_LANGUAGES
 
 __all__ = ["Whisper", "Window", "encode_features", "load"]
 
@@ -136,6 +139,7 @@ class Whisper:
         self._window_seconds: float = features.n_samples / features.sampling_rate
         self._mel_filters = torch.from_numpy(np.asarray(features.mel_filters)).float()
         self._language_ids = self._languages(model_id)
+        self._markup = Markup(processor.tokenizer)
         self.card = ModelCard(
             model_id=model_id,
             family="whisper",
@@ -151,6 +155,7 @@ class Whisper:
                 can_nbest=True,
                 language_prompt=self._multilingual,
                 free_language=not self._multilingual,
+                spectrogram_spans=True,
             ),
         )
         positions = features.n_samples // features.hop_length // 2
@@ -175,9 +180,16 @@ class Whisper:
         return [*start, config.no_timestamps_token_id]
 
     def target_ids(self, text: str, language: str | None) -> list[int]:
-        """Supervised tokens of a transcript: its text as Whisper writes it, then ``<|endoftext|>``."""
+        """Supervised tokens of a transcript: its text as Whisper writes it, then ``<|endoftext|>``.
+
+        Raises:
+            DataError: it spells a mark of the model.
+        """
         text = text.strip()
-        if text and not (language and primary_subtag(language) in UNSPACED_LANGUAGES):
+        problem = self._markup.problem(text)
+        if problem:
+            raise DataError(f"the transcript '{text[:80]}' {problem}")
+        if text and not (language and macro_language(language) in UNSPACED_LANGUAGES):
             text = " " + text
         return [*self.processor.tokenizer.encode(text, add_special_tokens=False), self._end_id]
 
@@ -186,6 +198,9 @@ class Whisper:
         duration = utterance.measured_duration()
         if duration > self._window_seconds:
             return f"lasts {duration:.2f} s, beyond the model's {self._window_seconds:.0f} s"
+        problem = self._markup.problem(utterance.text)
+        if problem:
+            return problem
         language = utterance.language
         tokens = len(self.prompt_ids(language)) + len(self.target_ids(utterance.text, language))
         limit = self._core.config.max_target_positions
@@ -235,21 +250,33 @@ class Whisper:
 
     def loss(self, batch: Batch) -> LossSum:
         """Cross-entropy of the supervised tokens in nats, summed; logits exist at supervised positions only."""
+        logits, targets = self._target_logits(batch)
+        return LossSum(functional.cross_entropy(logits.float(), targets, reduction="sum"), batch.num_targets)
+
+    def target_scores(self, batch: Batch) -> TargetScores:
+        """Log-probabilities of all tokens at supervised positions."""
+        logits, targets = self._target_logits(batch)
+        log_probs = logits.float().log_softmax(-1)
+        nats = -log_probs.gather(-1, targets[:, None]).sum()
+        return TargetScores(LossSum(nats, batch.num_targets), log_probs, targets)
+
+    def _target_logits(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         labels = batch.inputs["labels"]
-        encoded = self.encode_waveforms(batch.inputs["waveforms"])
+        encoded = self.encode_waveforms(batch.inputs["waveforms"], spans=batch.inputs)
         hidden = self._core.model.decoder(
             input_ids=batch.inputs["decoder_input_ids"], encoder_hidden_states=encoded, use_cache=False
         ).last_hidden_state
         supervised = labels != _IGNORED
-        logits = self._core.proj_out(hidden[supervised])
-        nats = functional.cross_entropy(logits.float(), labels[supervised], reduction="sum")
-        return LossSum(nats, batch.num_targets)
+        return self._core.proj_out(hidden[supervised]), labels[supervised]
 
-    def encode_waveforms(self, waveforms: torch.Tensor) -> torch.Tensor:
+    def encode_waveforms(
+        self, waveforms: torch.Tensor, *, spans: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """Encoder output of zero-padded waveforms.
 
         Args:
             waveforms: [batch, samples] float32; ``samples`` a multiple of two hops and at most the full window.
+            spans: what of the log-mels to hide, see :func:`asr_headroom.audio.features.hide_spans`.
 
         Returns:
             [batch, frames, hidden], one frame per two hops.
@@ -257,7 +284,8 @@ class Whisper:
         encoder = self._core.model.encoder
         features = self.processor.feature_extractor
         mel = log_mel(waveforms, self._mel_filters, n_fft=features.n_fft, hop_length=features.hop_length)
-        return encode_features(encoder, mel)
+        rate = features.sampling_rate / features.hop_length
+        return encode_features(encoder, hide_spans(mel, spans or {}, frames_per_second=rate))
 
     @torch.inference_mode()
     def transcribe(self, batch: Sequence[Utterance], options: DecodingOptions = GREEDY) -> list[Hypothesis]:
@@ -391,13 +419,7 @@ class Whisper:
                 "this Whisper is multilingual and was told no language; "
                 "put a language into the manifest or give --language"
             )
-        subtag = primary_subtag(language)
-        if subtag not in self._language_ids:
-            raise ModelError(
-                f"Whisper '{self.card.model_id}' has no language '{language}'"
-                f"{did_you_mean(subtag, self._language_ids)} (it has: {', '.join(self._language_ids)})"
-            )
-        return self._language_ids[subtag]
+        return self._language_ids[told_language(language, self._language_ids, f"Whisper '{self.card.model_id}'")]
 
     def _samples(self, utterance: Utterance) -> np.ndarray:
         samples = utterance.samples(self.card.sampling_rate)

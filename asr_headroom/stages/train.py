@@ -341,6 +341,8 @@ def _usable(
 
 
 def _kind_of(reason: str) -> str:
+    if "spells" in reason:
+        return "marks of the model in the transcript"
     if "vocabulary" in reason:
         return "letters that the model cannot write"
     return "too long for its recording" if "frames" in reason else "too long for the model"

@@ -67,9 +67,16 @@ def test_a_beam_that_holds_everything_finds_the_best(seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_one_wanted_is_the_best_by_mean(seed):
+def test_one_wanted_is_the_best_in_total(seed):
     table = Table(seed=seed)
     found = beam_tokens(table.first, table, end_ids={END}, max_new_tokens=LIMIT, beam_size=300)
+    assert [[tuple(tokens) for tokens in lists] for lists in found] == [table.every(row)[:1] for row in range(ROWS)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_by_mean(seed):
+    table = Table(seed=seed)
+    found = beam_tokens(table.first, table, end_ids={END}, max_new_tokens=LIMIT, beam_size=300, by_mean=True)
     for row, (tokens,) in enumerate(found):
         ended = [t for t in table.every(row) if t[-1] == END]
         assert tuple(tokens) == max(ended, key=lambda t: table.total(row, t) / len(t))
