@@ -35,8 +35,8 @@ from asr_headroom.models.ctc_paths import ctc_nats, draw_paths, frames_needed, t
 from asr_headroom.models.ctc_search import collapse, prefix_beam_search
 from asr_headroom.models.ctc_text import CtcText
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
-from asr_headroom.models.modes import evaluating, freeze_batch_norm
-from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
+from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision
+from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.vocabulary import Vocabulary
 
@@ -87,6 +87,7 @@ class CtcModel(abc.ABC):
         fresh_head: the head was just drawn, so it is trained whole beside low-rank updates and saved with them.
         max_duration: seconds that the model hears at once.
         batch_exact: see :class:`Abilities`.
+        spectrogram_spans: likewise.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class CtcModel(abc.ABC):
         fresh_head: bool = False,
         max_duration: float | None = None,
         batch_exact: bool = True,
+        spectrogram_spans: bool = False,
     ) -> None:
         self.module = module
         self.processor = processor
@@ -129,6 +131,7 @@ class CtcModel(abc.ABC):
                 can_sample=True,
                 can_nbest=True,
                 tokenwise=False,
+                spectrogram_spans=spectrogram_spans,
             ),
         )
 
@@ -205,8 +208,17 @@ class CtcModel(abc.ABC):
 
     def loss(self, batch: Batch) -> LossSum:
         """Minus the log-probability of the targets in nats, summed."""
-        targets = [[token for token in row if token != _IGNORED] for row in batch.inputs["labels"].tolist()]
+        return self._loss(batch, self._scores(self.logits(batch.inputs)).log_softmax(-1))
+
+    def target_scores(self, batch: Batch) -> TargetScores:
+        """Log-probabilities of all tokens and the blank at each real frame; a frame has no target of its own."""
         log_probs = self._scores(self.logits(batch.inputs)).log_softmax(-1)
+        frames = torch.arange(log_probs.shape[1], device=log_probs.device)
+        real = frames[None] < batch.inputs["frames"][:, None]
+        return TargetScores(self._loss(batch, log_probs), log_probs[real], None)
+
+    def _loss(self, batch: Batch, log_probs: torch.Tensor) -> LossSum:
+        targets = [[token for token in row if token != _IGNORED] for row in batch.inputs["labels"].tolist()]
         nats = ctc_nats(log_probs, batch.inputs["frames"], targets, self._blank_id)
         return LossSum(nats.sum(), batch.num_targets)
 
@@ -337,7 +349,9 @@ class CtcModel(abc.ABC):
     def _padded_features(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         least = self._least_samples
         padded = [np.pad(waveform, (0, max(0, least - len(waveform)))) for waveform in waveforms]
-        return self.features(padded) | {"frames": torch.tensor([self.frames_of(len(waveform)) for waveform in padded])}
+        with full_precision():
+            made = self.features(padded)
+        return made | {"frames": torch.tensor([self.frames_of(len(waveform)) for waveform in padded])}
 
     @property
     def _least_samples(self) -> int:

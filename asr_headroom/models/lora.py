@@ -7,6 +7,8 @@ in half precision.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +18,7 @@ from asr_headroom.models.protocols import Trainable
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LoraConfig", "attach_lora", "merge_lora"]
+__all__ = ["LoraConfig", "attach_lora", "merge_lora", "without_updates"]
 
 T = TypeVar("T", bound=Trainable)
 
@@ -99,3 +101,19 @@ def merge_lora(model: T) -> T:
         return module.merge_and_unload()  # type: ignore[operator]
 
     return model.with_module(merge)  # type: ignore[return-value]
+
+
+@contextmanager
+def without_updates(module: nn.Module) -> Iterator[None]:
+    """Inside, a PEFT model computes what its base does; which weights move stays as it is.
+
+    PEFT's own switch lets all updates move again when it is switched back, frozen ones too.
+    """
+    moving = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        with module.disable_adapter():  # type: ignore[operator]
+            yield
+    finally:
+        kept = set(map(id, moving))
+        for parameter in module.parameters():
+            parameter.requires_grad_(id(parameter) in kept)

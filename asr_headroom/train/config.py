@@ -87,6 +87,27 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
 
+    optim: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = "adamw"
+    """adamw: fused, states in float32; the others keep them in 8 bits, by bitsandbytes."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts whose weights stay where they are: feature_extractor, encoder, projector, decoder, head, or a module."""
+
+    layer_decay: float = 1.0
+    """Factor on the learning rate for each layer further from the output; 1 treats all alike."""
+
+    label_smoothing: float = 0.0
+    """Share of each target spread over the whole vocabulary."""
+
+    l2_sp: float = 0.0
+    """Decoupled pull of each weight to where it started, as weight_decay pulls to 0 (L2-SP)."""
+
+    kl: float = 0.0
+    """Weight of the divergence from the base's predictions, in nats per target token; costs a second forward pass."""
+
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is then what is evaluated and delivered; 0 takes none."""
+
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     """bf16 computes in bfloat16 over float32 weights; auto does so on a GPU."""
 
@@ -143,8 +164,20 @@ class TrainConfig:
             problems.append(f"seed is {self.seed}; it must be in [0, 2^63)")
         if not 0 <= self.warmup_ratio <= 1:
             problems.append(f"warmup_ratio is {self.warmup_ratio}; it must be in [0, 1]")
-        if not 0 <= self.weight_decay < math.inf:
-            problems.append(f"weight_decay is {self.weight_decay}; it must be at least 0 and finite")
+        for name in ("weight_decay", "l2_sp", "kl"):
+            if not 0 <= getattr(self, name) < math.inf:
+                problems.append(f"{name} is {getattr(self, name)}; it must be at least 0 and finite")
+        for name in ("label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                problems.append(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if not 0 < self.layer_decay <= 1:
+            problems.append(f"layer_decay is {self.layer_decay}; it must be above 0 and at most 1")
+        if self.method == "scratch":
+            problems += [
+                f"{name} holds a model near its base, and method scratch has none; leave it out"
+                for name in ("l2_sp", "kl")
+                if getattr(self, name)
+            ]
         try:
             if self.budget is not None:
                 parse_budget(self.budget)

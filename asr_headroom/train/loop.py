@@ -1,7 +1,7 @@
 """The only training loop: every method, every family, and later RL go through :class:`Training`.
 
 One optimiser step: take the step's utterances, let the objective (:mod:`asr_headroom.train.objectives`) turn them into
-a gradient, clip, step. Weights stay in float32; bf16 is a matter of autocast.
+a gradient, clip, step (:mod:`asr_headroom.train.stepper`). Weights stay in float32; bf16 is a matter of autocast.
 
 The loop evaluates at step 0, every ``eval_steps`` and at the end, on dev only; it keeps the base, the best and the last
 checkpoint, and it can be killed at any moment: order, dropout and learning rate are functions of the step. The guard
@@ -20,43 +20,45 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
 
+from asr_headroom.audio.augment import Augmentation
 from asr_headroom.budget import Budget, Ledger, format_minutes, parse_budget
 from asr_headroom.config import to_mapping
-from asr_headroom.data.batching import TrainingOrder, plan_batches
+from asr_headroom.data.batching import StepOrder, TrainingOrder
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DivergedError, TrainingError
+from asr_headroom.data.mixing import MixedOrder, Mixture
+from asr_headroom.errors import TrainingError
 from asr_headroom.metrics.error_rate import ErrorCounts
-from asr_headroom.models.protocols import Recognizer, Trainable
+from asr_headroom.models.protocols import Trainable
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.store import write_whole
 from asr_headroom.stopping import StopRequests
 from asr_headroom.train.checkpoint import CheckpointFolder
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.delivery import Delivery
-from asr_headroom.train.feed import Feed, StepBatches
+from asr_headroom.train.evaluation import Evaluation
+from asr_headroom.train.feed import Feed
 from asr_headroom.train.guard import EvaluationSet, Measure
 from asr_headroom.train.memory import expected_peak_memory
 from asr_headroom.train.methods import trainable_parameters
-from asr_headroom.train.objectives import MakeObjective, Objective, StepTotals, TokenLoss
-from asr_headroom.train.optimizer import learning_rate_at, make_optimizer
+from asr_headroom.train.objectives import MakeObjective, supervised
 from asr_headroom.train.plan import Plan, Sizes, evaluation_sizes, make_plan
 from asr_headroom.train.probe import probe_step_seconds
+from asr_headroom.train.processes import Processes
+from asr_headroom.train.progress import LogWindow
 from asr_headroom.train.record import RunRecord
+from asr_headroom.train.stepper import Stepper
 
 __all__ = ["Training", "TrainingOutcome"]
 
 logger = logging.getLogger(__name__)
 
 _PROBE_UTTERANCES = 16
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,8 @@ class TrainingOutcome:
         delivered_because: the guard's reason.
         plan: what was planned.
         stopped_at: last step taken.
-        reason: why it stopped: ``done``, ``budget``, ``early stop``, or ``paused`` where ``stop_at`` asked for it.
+        reason: why it stopped: ``done``, ``budget``, ``early stop``, ``paused`` where ``stop_at`` asked for it, or what
+            the objective said.
         sizes: of the evaluations.
         minutes: spent, by stage.
     """
@@ -106,6 +109,8 @@ class Training:
         measure: transcribes a set and counts its errors.
         dev_targets: the same utterances in the written form that is learnt, for the dev loss.
         guard_sets: what the guard compares on, the target first; empty delivers the best step unguarded.
+        mixture: shares of the sources that the training data is made of; None takes each utterance once per epoch.
+        augmentation: what training audio goes through; it is stored with the facts by the caller.
         facts: what to store about model and data.
         budget_seconds: of the whole run, across restarts; None is no limit.
         guard_budget_seconds: what the guard's share is taken of, where this run is one of several under one budget.
@@ -116,7 +121,7 @@ class Training:
         deliver: False stops before the guard; the same run, asked to deliver, goes on from there.
         stop_at: share of the plan's steps after which it is evaluated, saved and left alone; the same run, asked for a
             larger share, goes on from there under the same learning rates.
-        make_objective: what a step minimises.
+        make_objective: what a step minimises; by default the supervised loss, regularised as the config says.
         clock: for the budget.
     """
 
@@ -131,6 +136,8 @@ class Training:
         measure: Measure,
         dev_targets: Sequence[Utterance] | None = None,
         guard_sets: Sequence[EvaluationSet] = (),
+        mixture: Mixture | None = None,
+        augmentation: Augmentation | None = None,
         facts: Mapping[str, Any] | None = None,
         budget_seconds: float | None = None,
         guard_budget_seconds: float | None = None,
@@ -140,14 +147,13 @@ class Training:
         minutes_elsewhere: Mapping[str, float] | None = None,
         deliver: bool = True,
         stop_at: float = 1.0,
-        make_objective: MakeObjective = TokenLoss,
+        make_objective: MakeObjective | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not train_data:
             raise TrainingError("there is nothing to train on: the training manifest has no usable utterance")
         self.model, self.config, self.directory = model, config, directory
-        self._dev, self._dev_targets = dev, dev_targets or dev.utterances
-        self._measure, self._facts = measure, dict(facts or {})
+        self._dev, self._facts = dev, dict(facts or {})
         # A model from scratch has no base to fall back on.
         self._guard_sets = guard_sets if config.guard.enabled and config.method != "scratch" else ()
         self._clock, self._budget_seconds = clock, budget_seconds
@@ -158,10 +164,25 @@ class Training:
         self._wants_delivery, self._stop_at = deliver, stop_at
         self._minutes_elsewhere = dict(minutes_elsewhere or {})
         self._accelerator = _make_accelerator(config)
-        self._make_objective = make_objective
-        world = self._accelerator.num_processes
+        self._processes = Processes(self._accelerator)
+        self._agreed = self._processes.agreed
+        self._make_objective = make_objective or supervised(config)
+        self._evaluation = Evaluation(
+            model,
+            measure,
+            dev_targets or dev.utterances,
+            self._accelerator,
+            max_rows=config.per_device_train_batch_size,
+            check=self._stop_before_evaluation,
+        )
+        world = self._processes.count
         batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps * world
-        self._order = TrainingOrder([u.measured_duration() for u in train_data], batch_size, config.seed)
+        durations = [utterance.measured_duration() for utterance in train_data]
+        self._order: StepOrder = (
+            MixedOrder(durations, mixture, batch_size, config.seed)
+            if mixture
+            else TrainingOrder(durations, batch_size, config.seed)
+        )
         self._batch_size = batch_size
         self._feed = Feed(
             model,
@@ -171,6 +192,7 @@ class Training:
             workers=config.dataloader_num_workers,
             rank=self._accelerator.process_index,
             world_size=world,
+            augmentation=augmentation,
         )
         self._checkpoints = CheckpointFolder(directory / "checkpoints")
         self._history: list[dict[str, Any]] = []
@@ -195,7 +217,7 @@ class Training:
             return self._stored_outcome()
         for name, seconds in before.items():
             self._ledger.seconds[name] = self._ledger.seconds.get(name, 0.0) + seconds
-        with StopRequests() as self._stop:
+        with StopRequests() as self._stop, self._processes.noticing_losses():
             if record.get("status") not in ("trained", "complete") or self._has_more_budget():
                 self._train()
             if self._wants_delivery:
@@ -215,9 +237,16 @@ class Training:
 
     def _train(self) -> None:
         with self._ledger.stage("setup"):
-            self._optimizer = make_optimizer(self.model.module, self.config)
-            self._objective: Objective = self._make_objective(self.model, self._accelerator)
-            self._optimizer = self._accelerator.prepare_optimizer(self._optimizer)
+            # A size that memory held is gone on with, whatever the config asks for.
+            self._feed.max_rows = min(self._feed.max_rows, self._record.values.get("micro_batch", self._feed.max_rows))
+            self._stepper = Stepper(
+                self.model,
+                self._make_objective(self.model, self._accelerator),
+                self.config,
+                self._accelerator,
+                self._feed,
+                on_smaller=lambda rows: self._save_record(micro_batch=rows),
+            )
             step, best = self._restore()
         self._sizes = self._frozen_sizes()
         if step == 0:
@@ -252,62 +281,43 @@ class Training:
 
     def _take_steps(self, step: int, best: dict[str, Any], plan: Plan) -> tuple[int, dict[str, Any], str]:
         evaluated = self._history[-1]["step"] if self._history else -1
-        window = _LogWindow(self._clock)
+        window = LogWindow(self._clock)
         # Rounding errors must not add a step.
         stop = min(plan.total_steps, math.ceil(self._stop_at * plan.total_steps - 1e-9))
         reason = "done" if stop == plan.total_steps else "paused"
         if evaluated == step and self._patience_spent(best, step):  # killed just before it would have stopped
             return step, best, "early stop"
-        for batches in self._feed.steps(step, stop):
-            window.add(*self._step(batches, plan))
+        for batches in window.waiting_for(self._feed.steps(step, stop)):
+            totals, norm, rate = self._stepper.take(batches, plan.total_steps)
+            window.add(totals, norm, rate)
             step = batches.number + 1
             if step % self.config.logging_steps == 0:
                 self._log(step, plan, window)
                 self._save_record(status="running")  # so that what a kill costs still counts against the budget
             # Another step must fit before the last evaluation and the guard, or this was the last step.
             rest = (plan.eval_seconds or 0.0) + plan.guard_seconds
-            over = self._agreed(self._budget.remaining < rest + window.seconds_per_step)
+            over = bool(totals.stop) or self._agreed(self._budget.remaining < rest + window.seconds_per_step)
             if over or step % plan.eval_steps == 0 or step == stop:
                 best = self._evaluate_and_save(step, best)
                 evaluated = step
             if over and step < plan.total_steps:
-                reason = "budget"
+                reason = totals.stop or "budget"
                 break
             if step % self.config.logging_steps == 0 or evaluated == step:
-                window = _LogWindow(self._clock)
+                window.reset()
             self._stop_if_asked(step, best, saved=evaluated == step)
             if evaluated == step and self._patience_spent(best, step):
                 reason = "early stop"
                 break
         return step, best, reason
 
-    def _step(self, batches: StepBatches, plan: Plan) -> tuple[StepTotals, float, float]:
-        """One optimiser step; returns what it saw, the gradient's norm and the learning rate."""
-        number, module = batches.number, self._objective.prepared
-        # Dropout is a function of seed, step and process: a resumed run draws what the other would have drawn.
-        torch.manual_seed(hash((self.config.seed, number, self._accelerator.process_index)))
-        module.train()
-        rate = learning_rate_at(number, plan.total_steps, self.config)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        totals = self._objective.accumulate(batches)
-        if not math.isfinite(totals.loss):
-            raise DivergedError(
-                f"step {number + 1}: the loss is {totals.loss}; lower learning_rate (now {rate:.1e}) "
-                "or check the data with `asr-headroom data validate --deep`"
-            )
-        norm = self._accelerator.clip_grad_norm_(module.parameters(), self.config.max_grad_norm)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return totals, float(norm), rate
-
     # ------------------------------------------------------------------ evaluation
 
     def _evaluate_and_save(self, step: int, best: dict[str, Any]) -> dict[str, Any]:
-        with self._ledger.stage("evaluate"):
-            counts = self._measured(self.model, self._dev.first(self._sizes.eval_utterances))
+        with self._ledger.stage("evaluate"), self._stepper.kept_weights():
+            counts = self._evaluation.measured(self.model, self._dev.first(self._sizes.eval_utterances))
             total = ErrorCounts.total(counts)
-            dev_loss = self._dev_loss(self._sizes.eval_utterances)
+            dev_loss = self._evaluation.dev_loss(self._sizes.eval_utterances)
         row = {
             "step": step,
             "dev_loss": dev_loss,
@@ -329,20 +339,14 @@ class Training:
         return best
 
     def _save_checkpoint(self, step: int, best: dict[str, Any]) -> None:
-        with self._ledger.stage("save"):
-            if self._accelerator.is_main_process:
+        with self._ledger.stage("save"), self._stepper.kept_weights():
+            if self._processes.is_main:
                 # History first: rows beyond the last checkpoint are dropped on resuming, missing ones never come back.
                 self._write_history()
-                state = {
-                    "step": step,
-                    "best": best,
-                    "optimizer": self._optimizer.state_dict(),
-                    "objective": self._objective.state_dict(),
-                }
-                self._checkpoints.save(step, self.model, state)
+                self._checkpoints.save(step, self.model, {"step": step, "best": best, **self._stepper.state_dict()})
                 # The base is one end of the guard's line.
                 self._checkpoints.keep_only({0, step, best["step"]} if self._guard_sets else {step, best["step"]})
-            self._accelerator.wait_for_everyone()
+            self._processes.wait()
         self._save_record(status="running", best=best, stopped_at=step)
 
     def _stop_if_asked(self, step: int, best: dict[str, Any], *, saved: bool) -> None:
@@ -353,34 +357,13 @@ class Training:
             self._save_checkpoint(step, best)
         raise self._stop.stopped(f"stopped after step {step}; the same command goes on from there")
 
-    @torch.no_grad()
-    def _dev_loss(self, count: int) -> float:
-        """Mean nats per target unit on the first ``count`` dev utterances."""
-        self.model.module.eval()
-        data = self._dev_targets[:count]
-        keys = [self.model.batch_key(u) for u in data]
-        plan = plan_batches([u.measured_duration() for u in data], keys, self.config.per_device_train_batch_size)
-        nats = targets = 0.0
-        for rows in plan:
-            batch = self.model.collate([data[row] for row in rows]).to(self._accelerator.device)
-            with self._accelerator.autocast():
-                nats += float(self.model.loss(batch).nats)
-            targets += batch.num_targets
-        return nats / max(1.0, targets)
-
-    def _agreed(self, value: T) -> T:
-        """The main process's value on all processes: clocks and sums differ, and what they decide must not."""
-        return broadcast_object_list([value])[0] if self._accelerator.num_processes > 1 else value
+    def _stop_before_evaluation(self) -> None:
+        if self._agreed(self._stop.requested):
+            raise self._stop.stopped("stopped before an evaluation; the same command goes on from the last checkpoint")
 
     def _patience_spent(self, best: dict[str, Any], step: int) -> bool:
         patience = self.config.early_stopping_patience
         return patience is not None and sum(row["step"] > best["step"] for row in self._history) >= patience
-
-    def _measured(self, model: Recognizer, eval_set: EvaluationSet) -> Sequence[ErrorCounts]:
-        """Counts on which all processes agree, as what they decide must be the same everywhere."""
-        if self._agreed(self._stop.requested):
-            raise self._stop.stopped("stopped before an evaluation; the same command goes on from the last checkpoint")
-        return self._agreed(list(self._measure(model, eval_set)))
 
     # ------------------------------------------------------------------ plan and record
 
@@ -396,8 +379,8 @@ class Training:
         if self._budget_seconds is not None:
             with self._ledger.stage("probe"):
                 start, few = self._clock(), self._dev.first(_PROBE_UTTERANCES)
-                self._measured(self.model, few)
-                self._dev_loss(len(few.utterances))
+                self._evaluation.measured(self.model, few)
+                self._evaluation.dev_loss(len(few.utterances))
                 seconds = (self._clock() - start) / len(few.utterances)
         sizes = evaluation_sizes(
             self.config,
@@ -424,8 +407,8 @@ class Training:
         with self._ledger.stage("probe"):
             step_seconds = self._agreed(
                 probe_step_seconds(
-                    self._objective.accumulate,
-                    self._objective.prepared,
+                    self._stepper.accumulate,
+                    self._stepper.objective.prepared,
                     self._feed,
                     self._order,
                     self.config,
@@ -470,8 +453,7 @@ class Training:
         if not steps:
             return 0, best
         state = self._checkpoints.restore(steps[-1], self.model.module)
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._objective.load_state_dict(state["objective"])
+        self._stepper.load_state_dict(state)
         history = self.directory / "history.jsonl"
         try:
             rows = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
@@ -487,7 +469,7 @@ class Training:
         return Delivery(
             model=self.model,
             sets=self._guard_sets,
-            measure=self._measured,
+            measure=self._evaluation.measured,
             checkpoints=self._checkpoints,
             record=self._record,
             ledger=self._ledger,
@@ -521,23 +503,12 @@ class Training:
         write_whole(self.directory / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self._history))
 
     def _say(self, message: str, *values: Any) -> None:
-        if self._accelerator.is_main_process:
+        if self._processes.is_main:
             logger.info(message, *values)
 
-    def _log(self, step: int, plan: Plan, window: _LogWindow) -> None:
-        left = (plan.total_steps - step) * window.seconds_per_step
-        watched = "".join(f"{name} {total / max(1.0, count):.3f}  " for name, (total, count) in window.watched.items())
-        self._say(
-            "step %d/%d  loss %.3f nats  %slr %.1e  grad norm %.2f  %.0f audio-s/s  %s left",
-            step,
-            plan.total_steps,
-            window.loss / max(1.0, window.count),
-            watched,
-            window.learning_rate,
-            window.grad_norm,
-            window.audio_seconds / window.elapsed,
-            format_minutes(min(left, self._budget.remaining)),
-        )
+    def _log(self, step: int, plan: Plan, window: LogWindow) -> None:
+        left = min((plan.total_steps - step) * window.seconds_per_step, self._budget.remaining)
+        self._say("step %d/%d  %s  %s left", step, plan.total_steps, window.line(), format_minutes(left))
 
 
 def _make_accelerator(config: TrainConfig) -> Accelerator:
@@ -545,32 +516,3 @@ def _make_accelerator(config: TrainConfig) -> Accelerator:
     # Accelerate keeps the precision of a process's first Accelerator for ever; a recipe trains several times.
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision="bf16" if use_bf16 else "no")
-
-
-class _LogWindow:
-    """Sums over the steps between two lines of the log."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._start = clock()
-        self.steps = 0
-        self.loss = self.count = self.audio_seconds = self.grad_norm = self.learning_rate = 0.0
-        self.watched: dict[str, tuple[float, float]] = {}
-
-    def add(self, totals: StepTotals, grad_norm: float, learning_rate: float) -> None:
-        self.steps += 1
-        self.loss += totals.loss
-        self.count += totals.count
-        self.audio_seconds += totals.audio_seconds
-        for name, (value, count) in totals.watched.items():
-            before = self.watched.get(name, (0.0, 0.0))
-            self.watched[name] = (before[0] + value, before[1] + count)
-        self.grad_norm, self.learning_rate = grad_norm, learning_rate
-
-    @property
-    def elapsed(self) -> float:
-        return max(1e-9, self._clock() - self._start)
-
-    @property
-    def seconds_per_step(self) -> float:
-        return self.elapsed / max(1, self.steps)

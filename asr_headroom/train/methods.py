@@ -10,6 +10,7 @@ from asr_headroom.errors import ModelError
 from asr_headroom.models.lora import attach_lora
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.parts import freeze_parts
 
 __all__ = ["apply_method", "trainable_parameters"]
 
@@ -22,6 +23,7 @@ def apply_method(model: T, config: TrainConfig) -> T:
     Raises:
         ModelError: weights that are to move are in half precision, where small updates round away, or the model
             already carries an adapter.
+        ConfigError: a part to freeze has another name in this model, or nothing would be left to train.
     """
     half = {p.dtype for p in model.module.parameters()} & {torch.float16, torch.bfloat16}
     if half and config.method != "lora":
@@ -37,6 +39,8 @@ def apply_method(model: T, config: TrainConfig) -> T:
         )
     if config.method == "lora":
         model = attach_lora(model, config.lora, seed=config.seed)
+    if config.freeze:
+        freeze_parts(model.module, config.freeze)
     if config.gradient_checkpointing:
         model.checkpoint_activations()
     return model

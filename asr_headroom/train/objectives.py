@@ -6,8 +6,7 @@ supervised one; reinforcement learning puts another in its place, on the same lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,10 +14,14 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from asr_headroom.models.out_of_memory import is_out_of_memory
 from asr_headroom.models.protocols import Batch, Trainable
+from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import StepBatches
+from asr_headroom.train.processes import Processes
+from asr_headroom.train.regularization import RegularizedLoss
 
-__all__ = ["LossModule", "MakeObjective", "Objective", "StepTotals", "TokenLoss"]
+__all__ = ["LossModule", "MakeObjective", "Objective", "StepTotals", "TokenLoss", "supervised"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,14 @@ class StepTotals:
         count: what it is summed over (target tokens, utterances); the gradient is that of ``loss / count``.
         audio_seconds: seconds of speech.
         watched: further sums with their counts, by name; the log shows the means.
+        stop: why the training is to end with this step; empty where it is not.
     """
 
     loss: float
     count: float
     audio_seconds: float
     watched: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    stop: str = ""
 
 
 class Objective(Protocol):
@@ -87,32 +92,60 @@ class TokenLoss:
 
     Args:
         model: gives the loss.
-        accelerator: the processes; wraps the module.
+        accelerator: the processes.
+        loss: the forward pass, where it is another than :class:`LossModule`: [1 + watched], what is minimised first.
+        watched: names of what ``loss`` gives after that.
     """
 
-    def __init__(self, model: Trainable, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        self.prepared: nn.Module = accelerator.prepare_model(LossModule(model))
+    def __init__(
+        self,
+        model: Trainable,
+        accelerator: Accelerator,
+        *,
+        loss: nn.Module | None = None,
+        watched: Sequence[str] = (),
+    ) -> None:
+        self._accelerator, self._processes, self._watched = accelerator, Processes(accelerator), watched
+        # Not wrapped for data parallelism, whose backward pass waits for processes that may have run out of memory.
+        self.prepared: nn.Module = accelerator.prepare_model(loss or LossModule(model), evaluation_mode=True)
 
     def accumulate(self, batches: StepBatches) -> StepTotals:
-        """See :class:`Objective`."""
-        accelerator, device = self._accelerator, self._accelerator.device
-        rows = batches.batches
-        counted = torch.tensor(
-            [float(sum(b.num_targets for b in rows)), sum(b.audio_seconds for b in rows)], dtype=torch.float64
+        """See :class:`Objective`.
+
+        Raises:
+            OutOfMemoryError: on all processes, where it was on one; some gradients are added already.
+        """
+        rows, weight = batches.batches, batches.weight
+        own = [float(sum(b.num_targets for b in rows)), sum(b.audio_seconds for b in rows)]
+        count, audio_seconds = self._processes.summed([weight * value for value in own])
+        parts, shortage = None, ""
+        try:
+            parts = self._backward(rows, weight, count)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            shortage = str(error)
+        if self._processes.any(parts is None):
+            raise torch.OutOfMemoryError(shortage or "another process ran out of memory")
+        assert parts is not None
+        self._processes.sum_gradients(self.prepared.parameters())
+        loss, *watched = self._processes.summed(parts)
+        return StepTotals(
+            loss=loss,
+            count=count,
+            audio_seconds=audio_seconds,
+            watched={name: (value, count) for name, value in zip(self._watched, watched, strict=True)},
         )
-        counted = accelerator.reduce(counted.to(device) * batches.weight, reduction="sum").tolist()
-        nats = torch.zeros((), dtype=torch.float64, device=device)
-        for index, batch in enumerate(rows):
-            last = index == len(rows) - 1
-            with nullcontext() if last else accelerator.no_sync(self.prepared):
-                with accelerator.autocast():
-                    loss = self.prepared(batch.to(device)) * batches.weight
-                # Data parallelism averages gradients over processes; the sum over all tokens is wanted.
-                accelerator.backward(loss * (accelerator.num_processes / counted[0]))
-            nats += loss.detach().double()
-        nats = accelerator.reduce(nats, reduction="sum")
-        return StepTotals(loss=float(nats), count=counted[0], audio_seconds=counted[1])
+
+    def _backward(self, rows: Sequence[Batch], weight: int, count: float) -> list[float]:
+        """Adds this process's gradients; returns the sums of what the forward pass gives."""
+        total = torch.zeros(1 + len(self._watched), dtype=torch.float64, device=self._accelerator.device)
+        for batch in rows:
+            with self._accelerator.autocast():
+                parts = self.prepared(batch.to(self._accelerator.device)).reshape(-1) * weight
+            self._accelerator.backward(parts[0] / count)
+            total += parts.detach().double()
+        return total.tolist()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the gradient follows from weights and step."""
@@ -120,3 +153,14 @@ class TokenLoss:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing to take back."""
+
+
+def supervised(config: TrainConfig) -> MakeObjective:
+    """The supervised objective of a config: the plain token loss, or a regularised one."""
+    if not config.label_smoothing and not config.kl:
+        return TokenLoss
+
+    def regularized(model: Trainable, accelerator: Accelerator) -> Objective:
+        return TokenLoss(model, accelerator, loss=RegularizedLoss(model, config), watched=RegularizedLoss.names)
+
+    return regularized

@@ -171,7 +171,7 @@ def test_early_stop_counts_evaluations_without_a_new_best(tmp_path):
         return [ErrorCounts(hits=10 - errors, substitutions=errors)]
 
     training = start(tmp_path, short(max_steps=40, eval_steps=2, early_stopping_patience=2), measure=measure)
-    training._dev_loss = lambda count: 1.0  # the tie at step 10 is no new best
+    training._evaluation.dev_loss = lambda count: 1.0  # the tie at step 10 is no new best
     outcome = training.run()
     assert (outcome.reason, outcome.best_step, outcome.stopped_at) == ("early stop", 6, 10)
     assert_equal_weights(weights(tmp_path), weights(tmp_path, "checkpoints/step-00000006"))
@@ -399,14 +399,14 @@ def test_waiting_for_audio_counts_as_training(tmp_path):
 
 def test_seconds_lost_to_a_kill_count_against_the_budget(tmp_path):
     training = on_budget(tmp_path, 1000.0)
-    step = training._step
 
-    def killed_at_sixth(batches, *arguments):
-        if batches.number == 5:  # lines of the log after steps 2 and 4
-            raise Stopped
-        return step(batches, *arguments)
+    class KilledAtSixth(TokenLoss):
+        def accumulate(self, batches):
+            if training._record.values.get("plan") and batches.number == 5:  # lines of the log after steps 2 and 4
+                raise Stopped
+            return super().accumulate(batches)
 
-    training._step = killed_at_sixth
+    training._make_objective = KilledAtSixth
     with pytest.raises(Stopped):
         training.run()
     minutes = json.loads((tmp_path / "train.json").read_text())["minutes"]
