@@ -25,7 +25,7 @@ from asr_headroom.results.store import ResultsWriter
 from asr_headroom.stopping import StopRequests
 from asr_headroom.text.normalize import Normalizer
 
-__all__ = ["count_utterances", "refuse_long_utterances", "transcribe_manifest"]
+__all__ = ["count_utterances", "prediction_of", "refuse_long_utterances", "transcribe_manifest"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def transcribe_manifest(
                 _log_forecast(pace, [durations[row] for later in pending[number:] for row in later], budget)
             begin = clock()
             batch = [utterances[row] for row in rows]
-            new = [_prediction(u, d, normalizer) for u, d in zip(batch, decoder.decode(batch), strict=True)]
+            new = [prediction_of(u, d, normalizer) for u, d in zip(batch, decoder.decode(batch), strict=True)]
             if writer:
                 writer.append(new)
             predictions += new
@@ -173,6 +173,25 @@ def count_utterances(
     predictions = transcribe_manifest(model, utterances, options, normalizer=normalizer, batch_size=batch_size)
     by_id = {prediction.id: prediction.counts.of(normalizer.unit) for prediction in predictions}
     return [by_id[utterance.id] for utterance in utterances]
+
+
+def prediction_of(utterance: Utterance, decoded: Decoded, normalizer: Normalizer) -> Prediction:
+    """What is stored of one utterance, errors counted."""
+    hypothesis = decoded.hypothesis
+    return Prediction(
+        id=utterance.id,
+        reference=utterance.text,
+        hypothesis=hypothesis.text,
+        counts=count_pair(utterance.text, hypothesis.text, normalizer),
+        duration=utterance.measured_duration(),
+        speaker=utterance.speaker,
+        language=utterance.language,
+        truncated=hypothesis.truncated,
+        looped=hypothesis.looped,
+        audio=str(utterance.audio) if isinstance(utterance.audio, Path) else None,
+        nbest=decoded.nbest,
+        extras=dict(utterance.extras) | _segment(utterance),
+    )
 
 
 class _Meter:
@@ -300,24 +319,6 @@ def _log_forecast(pace: _Pace, durations: Sequence[float], budget: Budget | None
         format_minutes(low),
         format_minutes(high),
         left,
-    )
-
-
-def _prediction(utterance: Utterance, decoded: Decoded, normalizer: Normalizer) -> Prediction:
-    hypothesis = decoded.hypothesis
-    return Prediction(
-        id=utterance.id,
-        reference=utterance.text,
-        hypothesis=hypothesis.text,
-        counts=count_pair(utterance.text, hypothesis.text, normalizer),
-        duration=utterance.measured_duration(),
-        speaker=utterance.speaker,
-        language=utterance.language,
-        truncated=hypothesis.truncated,
-        looped=hypothesis.looped,
-        audio=str(utterance.audio) if isinstance(utterance.audio, Path) else None,
-        nbest=decoded.nbest,
-        extras=dict(utterance.extras) | _segment(utterance),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr_headroom.metrics.significance import Comparison
+from asr_headroom.report.bench_figure import bench_figure
 from asr_headroom.report.damage_figure import damage_figure
 from asr_headroom.report.distribution_figure import distribution_figure
 from asr_headroom.report.drawing import INK, LINE, MUTED, VERDICT_INK, Figure, round_ticks
@@ -84,6 +85,7 @@ def all_figures(tables: Sequence[TestTable], *, price_per_hour: float | None = N
             stem = f"frontier-{number}" if over == "parameters" else f"frontier-{over}-{number}"
             figure = frontier_figure(table, over, price_per_hour=price_per_hour)
             found.append((stem, figure))
+        found.append((f"bench-{number}", bench_figure(table)))
         found.append((f"distribution-{number}", distribution_figure(table)))
     found.append(("guard", guard_figure(tables)))
     # Ids inside an SVG are made of its name, and a page holds all of them.

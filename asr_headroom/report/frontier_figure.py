@@ -21,7 +21,7 @@ from asr_headroom.text.units import rate_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Expense", "frontier_figure", "pareto"]
+__all__ = ["Expense", "frontier_figure", "pareto", "set_rate_scale"]
 
 Expense = Literal["parameters", "minutes", "cost"]
 
@@ -169,6 +169,11 @@ def _set_frontier_scales(axes: Axes, rates: Sequence[float], places: Sequence[fl
     shown = [re.sub(r"\.0+ ", " ", format_count(tick)) if label == "weights" else f"{tick:g}" for tick in ticks]
     axes.set_xticks(ticks, shown)
     axes.set_xticks([], minor=True)
+    set_rate_scale(axes, rates)
+
+
+def set_rate_scale(axes: Axes, rates: Sequence[float]) -> None:
+    """The vertical axis of error rates in per cent: from zero, or logarithmic where they are far apart."""
     # One system that failed altogether must not squeeze all others into a line.
     if min(rates) > 0 and max(rates) / min(rates) > 5:
         axes.set_yscale("log")

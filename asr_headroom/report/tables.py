@@ -13,28 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr_headroom.analysis.guard import GuardFacts, read_guard
+from asr_headroom.analysis.harness import Alarm, count_foreign, harness_alarms
+from asr_headroom.analysis.measured import Memory, Speed, notes_of_run, read_memory, read_speed
+from asr_headroom.analysis.nbest import list_size, oracle_counts
 from asr_headroom.analysis.scoring import PairedResults, Score, compare_results, own_normalizer, score_results
 from asr_headroom.errors import UsageError, did_you_mean
+from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.metrics.multiplicity import holm_adjusted
 from asr_headroom.metrics.significance import MIN_CLUSTERS_TO_JUDGE, ClusterBy
-from asr_headroom.report.damage import damage_markdown, gain_and_damage, markdown_cell
-from asr_headroom.report.delivered import describe_delivered
+from asr_headroom.report.damage import damage_markdown, gain_and_damage
 from asr_headroom.report.pairing import choose_bases, key_of_test, unique_names
-from asr_headroom.report.verdict import (
-    comparison_json,
-    describe_number,
-    format_count,
-    format_interval,
-    format_p,
-    format_percent,
-    format_points,
-    has_interval,
-    score_json,
-    verdict_word,
-)
+from asr_headroom.report.table_text import table_markdown
+from asr_headroom.report.verdict import comparison_json, describe_number, score_json
 from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer, normalizer_for_language
-from asr_headroom.text.units import Unit, rate_name
+from asr_headroom.text.units import Unit
 
 __all__ = [
     "TRAINING_STAGE",
@@ -62,6 +55,10 @@ class Row:
         pair: compared with its base; None where it has none here.
         holm_p: p of the comparison, adjusted for the number of comparisons in all tables (Holm, 1979); None
             where there are too few clusters for a p-value.
+        foreign: outputs in another language or script.
+        alarms: why the harness is to be suspected before the system.
+        oracle: counts of the best of each N-best list; None where there are no lists.
+        nbest: hypotheses in the longest list.
     """
 
     name: str
@@ -69,6 +66,10 @@ class Row:
     score: Score
     pair: PairedResults | None = None
     holm_p: float | None = None
+    foreign: int = 0
+    alarms: tuple[Alarm, ...] = ()
+    oracle: ErrorCounts | None = None
+    nbest: int = 0
 
     @property
     def parameters(self) -> int | None:
@@ -86,6 +87,21 @@ class Row:
         found, total = self.score.outputs, self.score.num_utterances
         counts = (found.looped, found.empty, found.truncated)
         return " / ".join("–" if count is None else f"{100 * count / total:.1f}" for count in counts)
+
+    @property
+    def is_mismatch(self) -> bool:
+        """Whether the system was not made for the language of the test: a baseline, not a competitor."""
+        return bool(self.results.run.model.get("language_mismatch"))
+
+    @property
+    def speed(self) -> Speed | None:
+        """How fast it transcribed; None where that was not measured."""
+        return read_speed(self.results.run)
+
+    @property
+    def memory(self) -> Memory | None:
+        """Most memory held while transcribing; None where that was not measured."""
+        return read_memory(self.results.run)
 
     @property
     def guard(self) -> GuardFacts | None:
@@ -166,7 +182,7 @@ def build_tables(
 
 def to_markdown(tables: Sequence[TestTable]) -> str:
     """The tables as GitHub-flavoured Markdown."""
-    parts = [_table_markdown(table) for table in tables]
+    parts = [table_markdown(table) for table in tables]
     if damage := gain_and_damage(tables):
         parts.append(damage_markdown(damage))
     if trained_once(tables):
@@ -224,7 +240,11 @@ def _build_table(
             other = _renamed(group[choice], names[choice])
             pair = compare_results(other, results, normalizer=normalizer, cluster=cluster)
         score = score_results(results, normalizer=normalizer, cluster=cluster)
-        rows.append(Row(name=name, results=results, score=score, pair=pair))
+        rows.append(_row(results, score, pair))
+        notes += [
+            *notes_of_run(results.run),
+            *(alarm.message for alarm in rows[-1].alarms if alarm.message),
+        ]
     data, fingerprint, content = key_of_test(group[0])
     return TestTable(
         # Prediction files of other people name no test.
@@ -233,6 +253,22 @@ def _build_table(
         normalizer=normalizer,
         rows=tuple(rows),
         notes=tuple(notes),
+    )
+
+
+def _row(results: Results, score: Score, pair: PairedResults | None) -> Row:
+    foreign = count_foreign(results)
+    return Row(
+        name=results.run.name,
+        results=results,
+        score=score,
+        pair=pair,
+        foreign=foreign,
+        alarms=harness_alarms(
+            results, score.normalizer, rate=score.estimate.rate, outputs=score.outputs, foreign=foreign
+        ),
+        oracle=oracle_counts(results, score.normalizer),
+        nbest=list_size(results),
     )
 
 
@@ -256,60 +292,6 @@ def _with_holm(tables: Sequence[TestTable]) -> list[TestTable]:
     ]
 
 
-def _table_markdown(table: TestTable) -> str:
-    name = rate_name(table.unit)
-    warnings = dict.fromkeys(warning for row in table.rows for warning in row.score.warnings)
-    pairs = [row.pair for row in table.rows if row.pair is not None]
-    for pair in pairs:
-        warnings |= dict.fromkeys(
-            f"{pair.system.run.name} against {pair.base.run.name}: {warning}"
-            for warning in pair.warnings
-            if warning not in warnings
-        )
-    populations = dict.fromkeys(f"differences hold for {pair.comparison.population}" for pair in pairs)
-    delivered = [f"{row.name}: {describe_delivered(row.guard)}" for row in table.rows if row.guard]
-    header = (
-        "system", "parameters", "trained", f"{name} (95 % interval)", "difference to base, points", "verdict",
-        "detectable", "loops / empty / cut", "minutes",
-    )  # fmt: skip
-    lines = [
-        f"### {markdown_cell(table.data)}",
-        "",
-        f"{table.num_utterances:,} utterances, fingerprint {table.fingerprint}, "
-        f"normalizer {table.normalizer.id} ({table.normalizer.hash})",
-        "",
-        "| " + " | ".join(header) + " |",
-        "|---" + "|---:" * (len(header) - 1) + "|",
-        *("| " + " | ".join(markdown_cell(text) for text in _row_cells(row)) + " |" for row in table.rows),
-        "",
-        *(f"- {markdown_cell(note)}" for note in (*populations, *delivered, *table.notes, *warnings)),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _row_cells(row: Row) -> list[str]:
-    estimate = row.score.estimate
-    difference = verdict = detectable = "–"
-    if row.pair is not None:
-        c = row.pair.comparison
-        difference, verdict = format_points(c.difference), verdict_word(row.pair)
-        if has_interval(c):
-            difference += f" ({format_interval(c.interval, signed=True)}), {format_p(c.p_value)}"
-            detectable = f"{100 * c.minimal_detectable_effect:.2f}"
-    return [
-        row.name,
-        "–" if row.parameters is None else format_count(row.parameters),
-        "–" if row.trainable_parameters is None else format_count(row.trainable_parameters),
-        format_percent(estimate.rate)
-        + (f" ({format_interval(estimate.interval)})" if has_interval(estimate) else " (no interval)"),
-        difference,
-        verdict,
-        detectable,
-        f"{row.outputs} %",
-        "–" if row.minutes is None else f"{row.minutes:.1f}",
-    ]
-
-
 def _row_json(row: Row) -> dict[str, Any]:
     run = row.results.run
     return {
@@ -321,6 +303,14 @@ def _row_json(row: Row) -> dict[str, Any]:
         "method": run.model.get("method"),
         "parameters": row.parameters,
         "trainable_parameters": row.trainable_parameters,
+        "rate": row.score.estimate.rate,
+        "oracle_rate": row.oracle.error_rate if row.oracle else None,
+        "nbest": row.nbest,
+        "foreign": row.foreign,
+        "alarms": [alarm.kind for alarm in row.alarms],
+        "language_mismatch": row.is_mismatch,
+        "real_time_factor": row.speed.real_time_factor if row.speed else None,
+        "measured": dict(run.measured),
         "minutes": dict(run.minutes),
         "guard": run.model.get("guard"),
         "comparison": None if row.pair is None else {**comparison_json(row.pair), "holm_p": row.holm_p},

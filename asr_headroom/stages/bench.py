@@ -1,4 +1,8 @@
-"""``bench``: models on test sets, one resumable run directory for each pair."""
+"""``bench``: models on test sets, one resumable run directory for each pair; beside them other people's predictions.
+
+A model that cannot be used loses only its own row: the others are benched, and the failure is told at the end. Start
+with :func:`bench_models`; :mod:`asr_headroom.stages.bench_files` makes rows of prediction files.
+"""
 
 from __future__ import annotations
 
@@ -10,107 +14,33 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from asr_headroom.budget import Budget, parse_budget
 from asr_headroom.config import fingerprint, to_mapping
-from asr_headroom.errors import BudgetError, ConfigError, ModelError
+from asr_headroom.errors import AsrHeadroomError, BudgetError, ConfigError, ModelError, Stopped
+from asr_headroom.evaluate.decode import why_no_nbest
 from asr_headroom.evaluate.transcribe import refuse_long_utterances, transcribe_manifest
 from asr_headroom.models.decoding import DecodingOptions
+from asr_headroom.models.out_of_memory import release_memory
 from asr_headroom.models.protocols import Recognizer
-from asr_headroom.models.quantization import Quantization
 from asr_headroom.models.registry import load_model
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.schema import RunInfo
 from asr_headroom.results.store import Results, ResultsWriter, count_finished, load_results, load_run
+from asr_headroom.stages.bench_config import BenchConfig
+from asr_headroom.stages.bench_files import common_language, directory_name, read_file_rows, split_source
 from asr_headroom.stages.data import Loaded, load_data
 from asr_headroom.stopping import StopRequests
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 from asr_headroom.text.units import primary_subtag
 
-__all__ = ["BenchConfig", "bench", "default_name", "read_model_facts"]
+__all__ = ["BenchConfig", "BenchOutcome", "Failure", "bench", "bench_models", "default_name", "read_model_facts"]
 
 logger = logging.getLogger(__name__)
 
 _STAGES = ("load", "transcribe")
 """Of the ledger: what bench itself spends; the stages of training stand there too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchConfig:
-    """Measure models on test sets."""
-
-    models: tuple[str, ...]
-    """Hub ids, local folders, or folders written by train."""
-
-    data: tuple[str, ...]
-    """Test sets: manifests, folders, hub ids, profiles."""
-
-    output: str = "runs/bench"
-    """Folder for one run directory per model and test set."""
-
-    language: str | None = None
-    """BCP-47 tag for rows that name none; decoding is told each row's language."""
-
-    normalizer: str | None = None
-    """Normaliser of the scores; the language's default otherwise."""
-
-    window: Literal["full", "fit"] = "full"
-    """Whisper: full decodes in the 30 s window it was trained with; fit in the seconds that hold the recording."""
-
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the weights; half precision is faster on a GPU and changes some outputs."""
-
-    quantization: Quantization = "none"
-    """8bit or 4bit pack the weights of large models as they are read, by bitsandbytes; outputs change a little."""
-
-    batch_size: int = 16
-    """Utterances decoded together, at most."""
-
-    beam_size: int = 1
-    """1 is greedy."""
-
-    max_new_tokens: int = 225
-    """Tokens at which a hypothesis is cut, and marked."""
-
-    max_duration: float | None = None
-    """Seconds; longer utterances are left out and counted. Without it they are refused."""
-
-    budget: str | None = None
-    """Time for the whole command and what earlier sessions spent in its runs: 45m, 1h30m; 2gpu-h is 2 h on one GPU."""
-
-    limit: int | None = None
-    """Only the first utterances of each test set."""
-
-    skip_bad: bool = False
-    """Leave out rows that cannot be used, counted, instead of refusing the manifest."""
-
-    streaming: bool = False
-    """Read hub data sets row by row without downloading the rest; needs limit."""
-
-    name: str | None = None
-    """Name in tables; only with one model."""
-
-    def __post_init__(self) -> None:
-        problems = []
-        if not self.models or not self.data:
-            problems.append("bench needs at least one model and one test set")
-        if self.name and len(self.models) != 1:
-            problems.append(f"name is for one model, there are {len(self.models)}; leave it out")
-        for field in ("batch_size", "beam_size", "max_new_tokens"):
-            if getattr(self, field) < 1:
-                problems.append(f"{field} is {getattr(self, field)}; it must be at least 1")
-        if self.limit is not None and self.limit < 1:
-            problems.append(f"limit is {self.limit}; it must be at least 1")
-        if self.max_duration is not None and not self.max_duration > 0:
-            problems.append(f"max_duration is {self.max_duration}; it must be above 0 s")
-        try:
-            if self.budget is not None:
-                parse_budget(self.budget)
-        except ConfigError as error:
-            problems.append(str(error))
-        if problems:
-            raise ConfigError("\n".join(problems))
 
 
 class _Task(NamedTuple):
@@ -122,7 +52,50 @@ class _Task(NamedTuple):
     directory: Path
 
 
+class Failure(NamedTuple):
+    """What could not be benched, and why."""
+
+    name: str
+    error: AsrHeadroomError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOutcome:
+    """What a bench left behind.
+
+    Attributes:
+        results: complete runs, models first, in the order asked for.
+        failures: models that could not be used, one entry for each test set they miss.
+    """
+
+    results: list[Results]
+    failures: list[Failure]
+
+    def failure(self) -> AsrHeadroomError | None:
+        """What to raise at the end; None where nothing failed."""
+        if not self.failures:
+            return None
+        if not self.results and len({id(error) for _, error in self.failures}) == 1:
+            return self.failures[0].error
+        told = "\n".join(f"  {name}: {error}" for name, error in self.failures)
+        total = len(self.failures) + len(self.results)
+        return ModelError(f"{len(self.failures)} of {total} rows are missing; the others are complete\n{told}")
+
+
 def bench(config: BenchConfig, *, clock: Callable[[], float] = time.monotonic) -> list[Results]:
+    """As :func:`bench_models`, for callers to whom part of the work is a failure.
+
+    Raises:
+        AsrHeadroomError: as there, or a model could not be used; results of the others stay.
+    """
+    outcome = bench_models(config, clock=clock)
+    error = outcome.failure()
+    if error is not None:
+        raise error
+    return outcome.results
+
+
+def bench_models(config: BenchConfig, *, clock: Callable[[], float] = time.monotonic) -> BenchOutcome:
     """Transcribes each test set with each model; complete pairs are read, not repeated.
 
     Args:
@@ -132,30 +105,57 @@ def bench(config: BenchConfig, *, clock: Callable[[], float] = time.monotonic) -
     Raises:
         BudgetError: the budget ended before the work did; what is transcribed is kept.
         Stopped: a signal asked to stop; what is transcribed is kept.
-        AsrHeadroomError: data or a model cannot be used; results written before stay.
+        AsrHeadroomError: data or a file of predictions cannot be used; found before any model is loaded.
     """
     if config.normalizer:
         get_normalizer(config.normalizer)
     begin = clock()
     sets = [(source, _load_set(source, config)) for source in config.data]
+    _refuse_twins(config)
+    files = read_file_rows(
+        config.predictions,
+        [loaded for _, loaded in sets],
+        output=Path(config.output),
+        language=config.language,
+        normalizer=config.normalizer,
+    )
     tasks = [[_task(model_id, *pair, config) for pair in sets] for model_id in config.models]
     used = sum(_seconds_spent(task) for group in tasks for task in group)
     seconds = parse_budget(config.budget) if config.budget else None
     budget = Budget(seconds, used=used + clock() - begin, clock=clock)
-    results: list[Results] = []
+    outcome = BenchOutcome(results=[], failures=[])
     for group in tasks:
-        model: Recognizer | None = None
-        for task in group:
+        _bench_group(group, config, budget, clock, outcome)
+        # The next model is measured in a process that holds nothing of this one.
+        release_memory()
+    outcome.results.extend(files)
+    return outcome
+
+
+def _bench_group(
+    group: Sequence[_Task], config: BenchConfig, budget: Budget, clock: Callable[[], float], outcome: BenchOutcome
+) -> None:
+    """One model on all test sets; what it yields or why it does not is added to the outcome."""
+    model: Recognizer | None = None
+    for number, task in enumerate(group):
+        try:
             if _is_complete(task, config):
                 logger.info("%s: complete already", task.directory)
             else:
-                try:
-                    model, load_seconds = (model, 0.0) if model else _load(task, config, budget, clock)
-                    _run_one(model, task, config, load_seconds=load_seconds, budget=budget, clock=clock)
-                except BudgetError as error:
-                    raise _out_of_budget(error, task, results) from error
-            results.append(load_results(task.directory))
-    return results
+                model, load_seconds = (model, 0.0) if model else _load(task, config, budget, clock)
+                _run_one(model, task, config, load_seconds=load_seconds, budget=budget, clock=clock)
+            outcome.results.append(load_results(task.directory))
+        except BudgetError as error:
+            raise _out_of_budget(error, task, outcome.results) from error
+        except Stopped:
+            raise
+        except AsrHeadroomError as error:
+            # What cannot be loaded for one test set cannot for the next.
+            lost = group[number:] if model is None else [task]
+            outcome.failures.extend(Failure(f"{each.model_id} on {each.loaded.manifest.name}", error) for each in lost)
+            logger.error("%s failed: %s", task.model_id, error)
+            if model is None:
+                return
 
 
 def _load_set(source: str, config: BenchConfig) -> Loaded:
@@ -171,7 +171,9 @@ def _load_set(source: str, config: BenchConfig) -> Loaded:
 
 def _task(model_id: str, source: str, loaded: Loaded, config: BenchConfig) -> _Task:
     name = config.name or default_name(model_id)
-    return _Task(model_id, source, loaded, Path(config.output) / _slug(name) / _slug(loaded.manifest.name))
+    return _Task(
+        model_id, source, loaded, Path(config.output) / directory_name(name) / directory_name(loaded.manifest.name)
+    )
 
 
 def _seconds_spent(task: _Task) -> float:
@@ -211,21 +213,27 @@ def _run_one(
     clock: Callable[[], float],
 ) -> None:
     manifest = task.loaded.manifest
-    language = _common_language(task.loaded)
+    language = common_language(task.loaded.manifest)
     normalizer = get_normalizer(config.normalizer) if config.normalizer else normalizer_for_language(language)
     options = DecodingOptions(beam_size=config.beam_size, max_new_tokens=config.max_new_tokens)
-    run = _describe(model, task, config, options, normalizer)
+    no_lists = why_no_nbest(model) if config.nbest else None
+    nbest = 0 if no_lists else config.nbest or 0
+    run = _describe(model, task, config, options, normalizer, nbest)
     logger.info("%s on %s: %d utterances, window %s", run.name, manifest.name, len(manifest), config.window)
     refuse_long_utterances(model, manifest)
     with ResultsWriter(task.directory, run) as writer, StopRequests() as stops:
         if load_seconds:
             writer.add_minutes("load", load_seconds / 60)
+        if no_lists:
+            logger.info("%s: no N-best lists: %s", run.name, no_lists)
+            writer.measure(nbest={"asked": config.nbest, "reason": no_lists})
         transcribe_manifest(
             model,
             manifest,
             options,
             normalizer=normalizer,
             batch_size=config.batch_size,
+            nbest=nbest,
             writer=writer,
             budget=budget,
             stops=stops,
@@ -237,10 +245,10 @@ def _run_one(
 
 
 def _describe(
-    model: Recognizer, task: _Task, config: BenchConfig, options: DecodingOptions, normalizer: Normalizer
+    model: Recognizer, task: _Task, config: BenchConfig, options: DecodingOptions, normalizer: Normalizer, nbest: int
 ) -> RunInfo:
     """What is about to be run, as its directory will say."""
-    model_id, language = task.model_id, _common_language(task.loaded)
+    model_id, language = task.model_id, common_language(task.loaded.manifest)
     decoding = to_mapping(options) | model.decoding_state() | {"batch_size": config.batch_size}
     facts = read_model_facts(model_id)
     name = config.name or default_name(model_id)
@@ -267,7 +275,7 @@ def _describe(
         }
         | ({"guard": facts["guard"]} if facts.get("guard") else {}),
         data=task.loaded.facts() | {"source": task.source},
-        decoding=decoding,
+        decoding=decoding | ({"nbest": nbest} if nbest else {}),
         decoding_hash=fingerprint(decoding),
         normalizer={"id": normalizer.id, "version": normalizer.version, "hash": normalizer.hash},
         config=to_mapping(config),
@@ -315,8 +323,12 @@ def _is_complete(task: _Task, config: BenchConfig) -> bool:
     run = load_run(task.directory)
     model_id, loaded = task.model_id, task.loaded
     same = run.model.get("id") == model_id and run.data.get("fingerprint") == loaded.manifest.fingerprint()
-    same = same and run.language == _common_language(loaded) and run.model.get("weights") == _hash_weights(model_id)
-    settings = ("window", "dtype", "batch_size", "beam_size", "max_new_tokens", "normalizer")
+    same = (
+        same
+        and run.language == common_language(loaded.manifest)
+        and run.model.get("weights") == _hash_weights(model_id)
+    )
+    settings = ("window", "dtype", "batch_size", "beam_size", "max_new_tokens", "normalizer", "nbest")
     same = same and run.config.get("quantization", "none") == config.quantization  # runs of before have none
     wanted = to_mapping(config)
     return run.status == "complete" and same and all(run.config.get(name) == wanted[name] for name in settings)
@@ -332,16 +344,26 @@ def _hash_weights(model_id: str) -> str | None:
     return digest.hexdigest()[:16] if files else None
 
 
-def _common_language(loaded: Loaded) -> str | None:
-    languages = {utterance.language for utterance in loaded.manifest}
-    return languages.pop() if len(languages) == 1 else None
-
-
 def _mismatch(model: Recognizer, language: str | None) -> bool:
     """True where the model was never meant for the language: a baseline row, not a competitor."""
     known = model.card.languages
     return bool(language and known and primary_subtag(language) not in known)
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "unnamed"
+def _refuse_twins(config: BenchConfig) -> None:
+    """Raises where two rows would have one name, and so one directory.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    sources: dict[str, list[str]] = {}
+    for model_id in dict.fromkeys(config.models):
+        sources.setdefault(directory_name(config.name or default_name(model_id)), []).append(model_id)
+    for source in config.predictions:
+        sources.setdefault(directory_name(split_source(source)[0]), []).append(source)
+    for name, twins in sources.items():
+        if len(twins) > 1:
+            raise ConfigError(
+                f"{' and '.join(twins)} would both be called '{name}'; rename a folder, or give a file of predictions "
+                "another name with NAME=PATH"
+            )

@@ -27,7 +27,8 @@ def test_every_verb_explains_its_flags(verb, capsys):
     [
         ([], 2, ""),
         (["benhc"], 2, "did you mean 'bench'"),
-        (["bench"], 2, "'models' is missing"),
+        (["bench"], 2, "'data' is missing"),
+        (["bench", "--data", "x"], 2, "at least one model or file of predictions"),
         (["bench", "--models", "x"], 2, "'data' is missing"),
         (["bench", "--models", "x", "--data", "y", "--batch-size", "0"], 2, "batch_size is 0"),
         (["bench", "--models", "x", "--data", "y", "--batch-size", "many"], 2, "batch_size is 'many'"),
