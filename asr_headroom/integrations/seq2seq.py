@@ -35,7 +35,8 @@ from asr_headroom.data.manifest import Utterance
 from asr_headroom.data.readers_rows import AUDIO_COLUMNS, TEXT_COLUMNS, first_column, language_tag
 from asr_headroom.errors import DataError, ModelError
 from asr_headroom.models.checkpoints import base_module
-from asr_headroom.models.whisper import Whisper, Window, encode_features
+from asr_headroom.models.whisper import Whisper
+from asr_headroom.models.whisper_encoder import Window, encode_features
 
 __all__ = ["SpeechCollator", "fit_windows", "token_loss", "unfit_windows"]
 

@@ -32,10 +32,17 @@ from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
 from asr_headroom.models.languages import told_language
 from asr_headroom.models.markup import Markup
-from asr_headroom.models.modes import evaluating, freeze_batch_norm
+from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
-from asr_headroom.models.sampling import draw_tokens, hidden_log_probs, scatter_log_probs, scored_ids
+from asr_headroom.models.sampling import (
+    draw_tokens,
+    head_logits,
+    hidden_log_probs,
+    restricted_log_probs,
+    scatter_log_probs,
+    scored_ids,
+)
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.stepwise import beam_tokens, greedy_tokens
 
@@ -133,7 +140,7 @@ class AudioLanguageModel(abc.ABC):
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[tokens, vocab] from [tokens, hidden]."""
-        return self.core.lm_head(hidden)
+        return head_logits(self.core.lm_head, hidden)
 
     # ------------------------------------------------------------------ batches
 
@@ -183,7 +190,7 @@ class AudioLanguageModel(abc.ABC):
             labels[row, len(prompt) - 1 : len(prompt) + len(target) - 1] = torch.tensor(target)
         return Batch(
             inputs={
-                **self.audio_inputs([self.features(waveform) for waveform in waveforms]),
+                **self._audio_inputs(waveforms),
                 "input_ids": ids,
                 "prompt_lengths": torch.tensor([len(prompt) for prompt in prompts]),
                 "audio_lengths": torch.tensor([self.audio_tokens(len(waveform)) for waveform in waveforms]),
@@ -205,7 +212,7 @@ class AudioLanguageModel(abc.ABC):
     def target_scores(self, batch: Batch) -> TargetScores:
         """Log-probabilities of all tokens at supervised positions."""
         hidden, targets = self._target_states(batch)
-        log_probs = self.logits(hidden).float().log_softmax(-1)
+        log_probs = restricted_log_probs(self.logits(hidden), _PLAIN)
         nats = -log_probs.gather(-1, targets[:, None]).sum()
         return TargetScores(LossSum(nats, batch.num_targets), log_probs, targets)
 
@@ -233,7 +240,7 @@ class AudioLanguageModel(abc.ABC):
         counts = [self.audio_tokens(len(waveform)) for waveform in waveforms]
         guard = options.loop_guard
         with evaluating(self.module):
-            inputs = self.audio_inputs([self.features(waveform) for waveform in waveforms])
+            inputs = self._audio_inputs(waveforms)
             inputs = {name: tensor.to(self.core.device) for name, tensor in inputs.items()}
             audio = tuple(self.audio_embeddings(inputs, counts))
             encoded = AudioLlmEncoded(audio, tuple(prompts), tuple(range(len(prompts))))
@@ -395,6 +402,10 @@ class AudioLanguageModel(abc.ABC):
     def _room(self, encoded: AudioLlmEncoded) -> int:
         """Tokens after the prompt that the model has positions for."""
         return self._positions - max((len(encoded.prompts[i]) for i in encoded.utterances), default=0)
+
+    def _audio_inputs(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        with full_precision():
+            return self.audio_inputs([self.features(waveform) for waveform in waveforms])
 
     def _audio(self, batch: Batch) -> list[torch.Tensor]:
         return self.audio_embeddings(batch.inputs, batch.inputs["audio_lengths"].tolist())

@@ -156,6 +156,10 @@ class CtcModel(abc.ABC):
     def frames_of(self, samples: int) -> int:
         """Frames that a recording of so many samples has."""
 
+    def company(self, samples: int) -> Hashable:
+        """Recordings share a batch if this is equal: any where that changes nothing, else those of one length."""
+        return None if self.card.abilities.batch_exact else samples
+
     # ------------------------------------------------------------------ batches
 
     def check_target(self, utterance: Utterance) -> str | None:
@@ -169,10 +173,8 @@ class CtcModel(abc.ABC):
         return self._too_short(utterance.text, round(duration * self.card.sampling_rate))
 
     def batch_key(self, utterance: Utterance) -> Hashable:
-        """Any recordings may share a batch where that changes nothing; else those of one length in samples."""
-        if self.card.abilities.batch_exact:
-            return None
-        return round(utterance.measured_duration() * self.card.sampling_rate)
+        """See :meth:`company`."""
+        return self.company(round(utterance.measured_duration() * self.card.sampling_rate))
 
     def decoding_state(self) -> dict[str, Any]:
         """Precision of the weights: it changes outputs."""
@@ -230,7 +232,8 @@ class CtcModel(abc.ABC):
             DataError: a recording is longer than the model hears at once; it is never cut.
         """
         waveforms = [self._samples(utterance) for utterance in batch]
-        keys = [self.batch_key(utterance) for utterance in batch]
+        # By what was read and not by what a manifest states: it may have been rounded.
+        keys = [self.company(len(waveform)) for waveform in waveforms]
         hypotheses: dict[int, Hypothesis] = {}
         with evaluating(self.module):
             for key in dict.fromkeys(keys):

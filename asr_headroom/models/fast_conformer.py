@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from asr_headroom.models.modes import full_precision
+
 __all__ = ["frame_seconds", "log_mels"]
 
 _MIN_SECONDS = 0.1
@@ -27,7 +29,8 @@ def log_mels(extractor: Any, waveforms: Sequence[np.ndarray]) -> dict[str, torch
     """
     least = round(_MIN_SECONDS * extractor.sampling_rate)
     padded = [np.pad(waveform, (0, max(0, least - len(waveform)))) for waveform in waveforms]
-    features = extractor(padded, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+    with full_precision():
+        features = extractor(padded, sampling_rate=extractor.sampling_rate, return_tensors="pt")
     return {"input_features": features["input_features"], "attention_mask": features["attention_mask"]}
 
 

@@ -32,11 +32,13 @@ from transformers import (
     PretrainedConfig,
 )
 
+from asr_headroom.audio.features import hide_spans
 from asr_headroom.errors import ModelError
 from asr_headroom.models.checkpoints import load_pretrained, read_adapter_base
 from asr_headroom.models.ctc import CtcModel
 from asr_headroom.models.ctc_loading import CtcClasses, load_ctc
 from asr_headroom.models.granite_speech5_features import GraniteSpeech5Features, GraniteSpeech5Parts
+from asr_headroom.models.modes import switch_off_layer_drop
 from asr_headroom.models.vocabulary import Vocabulary
 
 __all__ = ["MelCtc", "load"]
@@ -165,6 +167,7 @@ class MelCtc(CtcModel):
         vocabulary: Vocabulary | None = None,
         fresh_head: bool = False,
     ) -> None:
+        switch_off_layer_drop(module)
         config: Any = module.config
         self._kind = _KINDS[config.model_type]
         if self._kind.classes.prepare:
@@ -178,6 +181,8 @@ class MelCtc(CtcModel):
             lora_targets=_LORA_TARGETS,
             vocabulary=vocabulary,
             fresh_head=fresh_head,
+            # The others' features are not centred on 0, or hold several frames in one.
+            spectrogram_spans=self._kind.family == "parakeet-ctc",
         )
 
     def features(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
@@ -197,6 +202,10 @@ class MelCtc(CtcModel):
     def logits(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[rows, frames, vocab]."""
         features = inputs["input_features"].to(self._core.dtype)
+        if self.card.abilities.spectrogram_spans:
+            extractor = self.processor.feature_extractor
+            rate = extractor.sampling_rate / extractor.hop_length
+            features = hide_spans(features, inputs, frames_per_second=rate, frames_first=True)
         return self._core(input_features=features, attention_mask=inputs["attention_mask"]).logits
 
     def frames_of(self, samples: int) -> int:

@@ -1,4 +1,4 @@
-"""Which mode a module runs in: evaluation for a while, batch norm with its stored statistics always."""
+"""Which mode a module runs in: evaluation for a while, batch norm with its stored statistics always, no autocast."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["evaluating", "freeze_batch_norm"]
+__all__ = ["evaluating", "freeze_batch_norm", "full_precision", "switch_off_layer_drop"]
 
 
 @contextmanager
@@ -22,6 +23,23 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def full_precision() -> torch.autocast:
+    """No mixed precision inside, for features on the CPU: in bfloat16 quiet bins vanish, and NumPy has no such type."""
+    return torch.autocast("cpu", enabled=False)
+
+
+def switch_off_layer_drop(module: nn.Module) -> None:
+    """No encoder layer is left out at random while training, whatever the config says (Parakeet's and LASR's say 0.1).
+
+    A layer that is left out has no gradient in that step, which data parallelism refuses; and a score with layers left
+    out is not that of what was drawn with all of them.
+    """
+    part: Any
+    for part in module.modules():
+        if isinstance(getattr(part, "layerdrop", None), float | int):
+            part.layerdrop = 0.0
 
 
 def freeze_batch_norm(module: nn.Module) -> int:

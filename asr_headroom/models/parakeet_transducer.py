@@ -33,7 +33,7 @@ from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, SamplingOptions, Segment
 from asr_headroom.models.fast_conformer import frame_seconds, log_mels
 from asr_headroom.models.markup import Markup
-from asr_headroom.models.modes import evaluating, freeze_batch_norm
+from asr_headroom.models.modes import evaluating, freeze_batch_norm, switch_off_layer_drop
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
@@ -91,6 +91,7 @@ class ParakeetTransducer:
         # Any: transformers attaches half of what is used here at run time, where no type checker sees it.
         self._core: Any = base_module(module)
         freeze_batch_norm(module)
+        switch_off_layer_drop(module)
         config = self._core.config
         durations = tuple(getattr(config, "durations", ()))
         self._model = Transducer(self._core, config.vocab_size, config.blank_token_id, durations)

@@ -11,7 +11,7 @@ This is not for searching: beams and greedy decoding with the loop guard are in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -23,6 +23,7 @@ __all__ = [
     "Continuation",
     "Draw",
     "draw_tokens",
+    "head_logits",
     "hidden_log_probs",
     "log_probs_of",
     "pick",
@@ -69,6 +70,23 @@ class Continuation(Protocol):
     def keep(self, rows: torch.Tensor) -> None:
         """Only these rows, int64 in rising order, go on; the others have ended."""
         ...
+
+
+def head_logits(head: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits in the precision of the head's weights, also where autocast computes everything else in half precision.
+
+    Rounding logits to bfloat16 moves a log-probability by a few hundredths of a nat, which is more than the ratios that
+    policies are clipped at; the same rounding of the hidden units averages out over their number.
+
+    Args:
+        head: the linear layer on top, with low-rank updates or without.
+        hidden: [..., width].
+
+    Returns:
+        [..., vocab].
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        return head(hidden.to(head.weight.dtype))
 
 
 def restricted_log_probs(logits: torch.Tensor, options: SamplingOptions) -> torch.Tensor:

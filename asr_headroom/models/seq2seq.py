@@ -12,6 +12,7 @@ becomes encoder output and what the decoder reads before the first target. Facts
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,14 @@ from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
-from asr_headroom.models.sampling import draw_tokens, hidden_log_probs, scatter_log_probs, scored_ids
+from asr_headroom.models.sampling import (
+    draw_tokens,
+    head_logits,
+    hidden_log_probs,
+    restricted_log_probs,
+    scatter_log_probs,
+    scored_ids,
+)
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.stepwise import beam_tokens, greedy_tokens
 
@@ -103,7 +111,7 @@ class _Continuation:
             past_key_values=self._cache,
             use_cache=True,
         ).last_hidden_state
-        return self._core.proj_out(hidden[:, -1])
+        return head_logits(self._core.proj_out, hidden[:, -1])
 
 
 class Seq2Seq(abc.ABC):
@@ -246,7 +254,7 @@ class Seq2Seq(abc.ABC):
     def target_scores(self, batch: Batch) -> TargetScores:
         """Log-probabilities of all tokens at supervised positions."""
         hidden, targets = self._target_states(batch)
-        log_probs = self._core.proj_out(hidden).float().log_softmax(-1)
+        log_probs = restricted_log_probs(head_logits(self._core.proj_out, hidden), _PLAIN)
         nats = -log_probs.gather(-1, targets[:, None]).sum()
         return TargetScores(LossSum(nats, batch.num_targets), log_probs, targets)
 
@@ -421,7 +429,8 @@ class Seq2Seq(abc.ABC):
         return self._decode(batch.inputs["decoder_input_ids"], states, mask)[supervised], labels[supervised]
 
     def _score(self, hidden: torch.Tensor, ids: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
-        return hidden_log_probs(hidden, self._core.proj_out, ids, options, vocab_size=self._core.config.vocab_size)
+        head = functools.partial(head_logits, self._core.proj_out)
+        return hidden_log_probs(hidden, head, ids, options, vocab_size=self._core.config.vocab_size)
 
     def _text(self, tokens: list[int]) -> str:
         return self.processor.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

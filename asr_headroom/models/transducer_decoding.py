@@ -192,11 +192,12 @@ def _walk(
         logits = model.core.joint(prediction, encoded.frames[rows, frame])
         tokens, steps = choose(logits, place)
         inside = _inside(tokens == model.blank_id, steps, place)
-        turns = list(zip(tokens.tolist(), steps.tolist(), place.frame.tolist(), inside.tolist(), strict=True))
-        place = _Place(place.frame + steps, place.length)
-        passed = (place.frame >= place.length).tolist()
+        after = _Place(place.frame + steps, place.length)
+        # One transfer from the device per turn.
+        turns = torch.stack([tokens, steps, place.frame, inside, after.frame >= after.length], dim=1).tolist()
+        place = after
         for row in going:
-            token, step, at, valid = turns[row]
+            token, step, at, valid, passed = turns[row]
             walk = walks[row]
             walk.astray = not valid
             if token != model.blank_id:
@@ -204,7 +205,7 @@ def _walk(
                 walk.frames.append(at)
                 walk.spans.append(step if model.durations else 1)
                 walk.stopped = guard is not None and bool(guard.max_period) and guard.period(walk.tokens) is not None
-            walk.ended = passed[row]
+            walk.ended = bool(passed)
         # A greedy walk may leave the lattice at its end (a last token that lasts too long); a drawn one may not.
         lost = {row for row in going if walks[row].astray and guard is None}
         going = [
@@ -215,7 +216,8 @@ def _walk(
             and not walks[row].stopped
             and len(walks[row].tokens) < max_new_tokens
         ]
-        prediction, state = _advance(model, tokens, prediction, state)
+        if any(turn[0] != model.blank_id for turn in turns):
+            prediction, state = _advance(model, tokens, prediction, state)
     return walks
 
 
@@ -234,8 +236,6 @@ def _advance(
 ) -> tuple[torch.Tensor, _State]:
     """Prediction and state after this turn's tokens; rows with a blank keep theirs."""
     written = tokens != model.blank_id
-    if not written.any():
-        return prediction, state
     moved, after = _predict(model, tokens[:, None], state)
     hidden, cell = (torch.where(written[None, :, None], new, old) for new, old in zip(after, state, strict=True))
     return torch.where(written[:, None], moved, prediction), (hidden, cell)

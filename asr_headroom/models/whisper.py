@@ -18,10 +18,9 @@ How hypotheses share their utterance's audio is in :mod:`asr_headroom.models.whi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,18 +43,15 @@ from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import Quantization, count_parameters, place, precision, quantized_options
-from asr_headroom.models.sampling import draw_tokens, scatter_log_probs, scored_ids
+from asr_headroom.models.sampling import draw_tokens, head_logits, restricted_log_probs, scatter_log_probs, scored_ids
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.whisper_decoding import WhisperContinuation, WhisperEncoded, score, search
+from asr_headroom.models.whisper_encoder import Window, encode_features, pad_to_window, window_samples
 from asr_headroom.text.languages import macro_language
 from asr_headroom.text.units import UNSPACED_LANGUAGES
 
-__all__ = ["Whisper", "Window", "encode_features", "load"]
+__all__ = ["Whisper", "load"]
 
-Window = Literal["full", "fit"]
-
-_FIT_STEP_SECONDS = 1.0
-"""Fitted windows are whole seconds: fine enough to waste little, coarse enough that batches fill up."""
 _IGNORED = -100
 _START_TOKEN = "<|startoftranscript|>"
 _FREE = LoopGuard(max_period=0)
@@ -251,12 +247,13 @@ class Whisper:
     def loss(self, batch: Batch) -> LossSum:
         """Cross-entropy of the supervised tokens in nats, summed; logits exist at supervised positions only."""
         logits, targets = self._target_logits(batch)
-        return LossSum(functional.cross_entropy(logits.float(), targets, reduction="sum"), batch.num_targets)
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return LossSum(functional.cross_entropy(exact, targets, reduction="sum"), batch.num_targets)
 
     def target_scores(self, batch: Batch) -> TargetScores:
         """Log-probabilities of all tokens at supervised positions."""
         logits, targets = self._target_logits(batch)
-        log_probs = logits.float().log_softmax(-1)
+        log_probs = restricted_log_probs(logits, SamplingOptions())
         nats = -log_probs.gather(-1, targets[:, None]).sum()
         return TargetScores(LossSum(nats, batch.num_targets), log_probs, targets)
 
@@ -267,7 +264,7 @@ class Whisper:
             input_ids=batch.inputs["decoder_input_ids"], encoder_hidden_states=encoded, use_cache=False
         ).last_hidden_state
         supervised = labels != _IGNORED
-        return self._core.proj_out(hidden[supervised]), labels[supervised]
+        return head_logits(self._core.proj_out, hidden[supervised]), labels[supervised]
 
     def encode_waveforms(
         self, waveforms: torch.Tensor, *, spans: Mapping[str, torch.Tensor] | None = None
@@ -432,19 +429,10 @@ class Whisper:
         return samples
 
     def _window_samples(self, samples: int) -> int:
-        features = self.processor.feature_extractor
-        if self.window == "full":
-            return features.n_samples
-        step = round(_FIT_STEP_SECONDS * features.sampling_rate)
-        window = max(1, math.ceil(samples / step)) * step
-        # Two hops make one encoder position, so the window must hold a whole number of them.
-        return min(math.ceil(window / (2 * features.hop_length)) * 2 * features.hop_length, features.n_samples)
+        return window_samples(samples, self.window, self.processor.feature_extractor)
 
     def _pad(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
-        padded = torch.zeros(len(waveforms), max(self._window_samples(len(waveform)) for waveform in waveforms))
-        for row, waveform in enumerate(waveforms):
-            padded[row, : len(waveform)] = torch.from_numpy(waveform)
-        return padded
+        return pad_to_window(waveforms, self.window, self.processor.feature_extractor)
 
     def _text(self, tokens: list[int]) -> str:
         return self.processor.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -452,25 +440,3 @@ class Whisper:
     def _room(self, prompt: torch.Tensor) -> int:
         """Tokens after the prompt that the decoder has positions for."""
         return self._core.config.max_target_positions - prompt.shape[1]
-
-
-def encode_features(encoder: Any, features: torch.Tensor, **options: Any) -> torch.Tensor:
-    """Output of a ``WhisperEncoder`` for any number of frames up to the window that it was built for.
-
-    Args:
-        encoder: the module.
-        features: [batch, mels, frames] log-mels.
-        options: passed to every layer.
-
-    Returns:
-        [batch, positions, hidden], one position per two frames.
-    """
-    hidden = functional.gelu(encoder.conv1(features.to(encoder.conv1.weight.dtype)))
-    hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-    hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
-    hidden = functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
-    for layer in encoder.layers:
-        if encoder.training and encoder.layerdrop > 0 and torch.rand([]) < encoder.layerdrop:
-            continue
-        hidden = layer(hidden, None, **options)
-    return encoder.layer_norm(hidden)

@@ -27,19 +27,16 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 
-from asr_headroom.audio.features import log_mel
-from asr_headroom.data.manifest import Utterance
+from asr_headroom.audio.features import hide_spans, log_mel
 from asr_headroom.errors import ModelError
 from asr_headroom.models.checkpoints import load_pretrained, read_adapter_base
 from asr_headroom.models.ctc import CtcModel
 from asr_headroom.models.ctc_loading import CtcClasses, load_ctc
+from asr_headroom.models.sampling import head_logits
 from asr_headroom.models.vocabulary import Vocabulary, read_vocabulary
-from asr_headroom.models.whisper import Window, encode_features
+from asr_headroom.models.whisper_encoder import Window, encode_features, pad_to_window, window_samples
 
 __all__ = ["WhisperCtc", "WhisperCtcConfig", "WhisperForCTC", "load"]
-
-_FIT_STEP_SECONDS = 1.0
-"""As for Whisper with its decoder."""
 
 
 class WhisperCtcConfig(WhisperConfig):
@@ -67,7 +64,7 @@ class WhisperForCTC(WhisperPreTrainedModel):
 
     def forward(self, input_features: torch.Tensor) -> torch.Tensor:
         """[batch, mels, frames] to logits [batch, frames / 2, vocab], for any number of frames up to the window."""
-        return self.ctc_head(encode_features(self.encoder, input_features))
+        return head_logits(self.ctc_head, encode_features(self.encoder, input_features))
 
 
 def load(
@@ -169,7 +166,6 @@ class WhisperCtc(CtcModel):
     ) -> None:
         self.window: Window = window
         extractor = processor.feature_extractor
-        self._window_samples: int = extractor.n_samples
         self._samples_per_frame = 2 * extractor.hop_length
         self._mel_filters = torch.from_numpy(np.asarray(extractor.mel_filters)).float()
         super().__init__(
@@ -183,19 +179,20 @@ class WhisperCtc(CtcModel):
             fresh_head=fresh_head,
             max_duration=extractor.n_samples / extractor.sampling_rate,
             batch_exact=window == "full",
+            spectrogram_spans=True,
         )
         # Sinusoids, a buffer in the original; from_pretrained forgets that they are not to be trained.
         self._core.encoder.embed_positions.requires_grad_(False)
-        if self._window_samples // self._samples_per_frame != self._core.config.max_source_positions:
+        positions = extractor.n_samples // self._samples_per_frame
+        if positions != self._core.config.max_source_positions:
             raise ModelError(
-                f"{model_id}: the feature settings give {self._window_samples // self._samples_per_frame} encoder "
-                f"positions but the model has {self._core.config.max_source_positions}; processor and weights do not "
-                "belong together"
+                f"{model_id}: the feature settings give {positions} encoder positions but the model has "
+                f"{self._core.config.max_source_positions}; processor and weights do not belong together"
             )
 
-    def batch_key(self, utterance: Utterance) -> Hashable:
+    def company(self, samples: int) -> Hashable:
         """The window in samples."""
-        return self._window_of(round(utterance.measured_duration() * self.card.sampling_rate))
+        return window_samples(samples, self.window, self.processor.feature_extractor)
 
     def decoding_state(self) -> dict[str, Any]:
         """Window and precision of the weights: both change outputs."""
@@ -203,25 +200,15 @@ class WhisperCtc(CtcModel):
 
     def features(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """``waveforms`` [rows, samples] float32, zero-padded to the longest window; mels are made on the device."""
-        padded = torch.zeros(len(waveforms), max(self._window_of(len(waveform)) for waveform in waveforms))
-        for row, waveform in enumerate(waveforms):
-            padded[row, : len(waveform)] = torch.from_numpy(waveform)
-        return {"waveforms": padded}
+        return {"waveforms": pad_to_window(waveforms, self.window, self.processor.feature_extractor)}
 
     def logits(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[rows, frames, vocab], one frame per 20 ms of the window."""
         extractor = self.processor.feature_extractor
         mel = log_mel(inputs["waveforms"], self._mel_filters, n_fft=extractor.n_fft, hop_length=extractor.hop_length)
-        return self._core(mel)
+        rate = extractor.sampling_rate / extractor.hop_length
+        return self._core(hide_spans(mel, inputs, frames_per_second=rate))
 
     def frames_of(self, samples: int) -> int:
         """50 per second, the last one begun."""
         return min(math.ceil(samples / self._samples_per_frame), self._core.config.max_source_positions)
-
-    def _window_of(self, samples: int) -> int:
-        if self.window == "full":
-            return self._window_samples
-        step = round(_FIT_STEP_SECONDS * self.card.sampling_rate)
-        window = max(1, math.ceil(samples / step)) * step
-        # Two hops make one frame, so the window must hold a whole number of them.
-        return min(math.ceil(window / self._samples_per_frame) * self._samples_per_frame, self._window_samples)

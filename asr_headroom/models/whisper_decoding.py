@@ -7,6 +7,7 @@ hypothesis. :func:`decode` is that decoder otherwise, and equals it (a test comp
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 from asr_headroom.models.decoding import LoopGuard, SamplingOptions
-from asr_headroom.models.sampling import hidden_log_probs
+from asr_headroom.models.sampling import head_logits, hidden_log_probs
 from asr_headroom.models.search import cut_at_end, loop_stopping
 
 __all__ = ["SharedAudio", "WhisperContinuation", "WhisperEncoded", "decode", "score", "search"]
@@ -189,7 +190,9 @@ class WhisperContinuation:
         self._cache = DynamicCache()
         audio = SharedAudio.project(core.model.decoder, encoded.states, encoded.utterances)
         hidden = decode(core.model.decoder, encoded.prompts, audio, self._cache)
-        self.first_logits: torch.Tensor = core.proj_out(hidden[:, -1]).repeat_interleave(num_samples, dim=0)
+        self.first_logits: torch.Tensor = head_logits(core.proj_out, hidden[:, -1]).repeat_interleave(
+            num_samples, dim=0
+        )
         """[rows x num_samples, vocab] of the first token; the draws of a row are neighbours."""
         self._cache.batch_repeat_interleave(num_samples)
         self._audio = audio.attending(audio.rows.repeat_interleave(num_samples))
@@ -197,7 +200,7 @@ class WhisperContinuation:
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits [rows, vocab] after ``ids`` [rows]."""
         hidden = decode(self._core.model.decoder, ids[:, None], self._audio, self._cache)
-        return self._core.proj_out(hidden[:, -1])
+        return head_logits(self._core.proj_out, hidden[:, -1])
 
     def keep(self, rows: torch.Tensor) -> None:
         """Only these rows go on."""
@@ -231,7 +234,8 @@ def score(
     audio = SharedAudio.project(core.model.decoder, encoded.states, encoded.utterances)
     hidden = decode(core.model.decoder, torch.cat([encoded.prompts, padded[:, :-1]], dim=1), audio)
     hidden = hidden[:, encoded.prompts.shape[1] - 1 :][:, :width]
-    return hidden_log_probs(hidden[mask], core.proj_out, padded[mask], options, vocab_size=core.config.vocab_size)
+    head = functools.partial(head_logits, core.proj_out)
+    return hidden_log_probs(hidden[mask], head, padded[mask], options, vocab_size=core.config.vocab_size)
 
 
 def search(

@@ -14,7 +14,8 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from asr_headroom.models.whisper import Whisper, Window
+from asr_headroom.models.whisper import Whisper
+from asr_headroom.models.whisper_encoder import Window
 from asr_headroom.testing.tiny.vocabulary import add_special, byte_vocabulary
 
 __all__ = ["tiny_whisper"]

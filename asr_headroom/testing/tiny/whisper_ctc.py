@@ -6,8 +6,8 @@ import torch
 from transformers import Wav2Vec2Processor, WhisperFeatureExtractor
 
 from asr_headroom.models.ctc_text import make_tokenizer
-from asr_headroom.models.whisper import Window
 from asr_headroom.models.whisper_ctc import WhisperCtc, WhisperCtcConfig, WhisperForCTC
+from asr_headroom.models.whisper_encoder import Window
 from asr_headroom.testing.tiny.wav2vec2_ctc import LETTERS
 
 __all__ = ["tiny_whisper_ctc"]
