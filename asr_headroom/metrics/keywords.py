@@ -44,6 +44,7 @@ class Keywords:
             raise UsageError("a keyword is empty after normalising, or there is none; give one per line")
         for phrase in sorted(phrases, key=len, reverse=True):
             self._by_first.setdefault(phrase[0], []).append(phrase)
+        self.phrases = phrases
         self.num_keywords = len(phrases)
 
     def find(self, units: Sequence[str]) -> list[tuple[int, int]]:
