@@ -138,10 +138,10 @@ class Augmentation:
         responses: Sequence[AudioSource] = (),
     ) -> None:
         self.config, self._seed = config, seed
-        self._noises, self._responses = tuple(noises), tuple(responses)
+        self.noises, self.responses = tuple(noises), tuple(responses)
         # Responses are as good as speech to read and resample, and few: the last ones stay.
         self._measured = functools.lru_cache(maxsize=_KEPT_RESPONSES)(
-            lambda index, sampling_rate: measured_response(self._responses[index], sampling_rate)
+            lambda index, sampling_rate: measured_response(self.responses[index], sampling_rate)
         )
 
     def alteration(self, utterance_id: str, pass_number: int) -> Alteration:
@@ -158,14 +158,14 @@ class Augmentation:
 
     def response(self, draw: np.random.Generator, sampling_rate: int) -> np.ndarray:
         """[taps] float32: a measured room or a simulated one."""
-        if self._responses:
-            return self._measured(int(draw.integers(len(self._responses))), sampling_rate)
+        if self.responses:
+            return self._measured(int(draw.integers(len(self.responses))), sampling_rate)
         return simulated_response(draw, float(draw.uniform(*_ends(self.config.rooms.rt60))), sampling_rate)
 
     def noise(self, draw: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
         """[samples] float32: recorded noise or generated."""
-        if self._noises:
-            return recorded_noise(draw, num_samples, sampling_rate, self._noises)
+        if self.noises:
+            return recorded_noise(draw, num_samples, sampling_rate, self.noises)
         return drawn_noise(draw, num_samples, sampling_rate)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asr_headroom.budget import format_minutes
 from asr_headroom.errors import ConfigError, DataError
 from asr_headroom.models.architecture import Architecture, read_architecture
-from asr_headroom.stages.data import load_data
+from asr_headroom.stages.training_data import load_sources, make_mixture
 from asr_headroom.stages.trials import TRIALS_SHARE
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 from asr_headroom.train.plan import Plan, make_plan
@@ -89,16 +89,15 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
     if config.vocabulary == "from-data":
         raise ConfigError("a dry run knows no fresh head; the training itself plans from a probe of its first steps")
     architecture = read_architecture(config.model)
-    manifest = load_data(
-        config.train,
-        language=config.language,
-        limit=config.limit,
-        skip_bad=config.skip_bad,
-        streaming=config.streaming,
-    ).manifest
-    kept = [u for u in manifest if u.measured_duration() <= architecture.max_duration]
-    if not kept:
-        raise DataError(f"{config.train}: no utterance is at most {architecture.max_duration:g} s long")
+    sources = load_sources(config)
+    heard = [
+        [u for u in source.loaded.manifest if u.measured_duration() <= architecture.max_duration] for source in sources
+    ]
+    for source, utterances in zip(sources, heard, strict=True):
+        if not utterances:
+            raise DataError(f"{source.name}: no utterance is at most {architecture.max_duration:g} s long")
+    mixture = make_mixture(config, tuple(map(len, heard)), has_replay=sources[-1].is_replay)
+    kept = [utterance for utterances in heard for utterance in utterances]
     windows = [_window(u.measured_duration(), architecture, config.window) for u in kept]
     tokens = [_tokens(u.text, u.language) for u in kept]
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -123,7 +122,7 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
     plan = make_plan(
         config,
         batch_size=batch_size,
-        steps_per_epoch=math.ceil(len(kept) / batch_size),
+        steps_per_epoch=math.ceil((sum(mixture.quotas) if mixture else len(kept)) / batch_size),
         seconds_left=math.inf if budget is None else _TRAINING_SHARE * budget * share,
         step_seconds=step_seconds,
     )
@@ -131,7 +130,7 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
         parameters=architecture.parameters,
         trainable_parameters=typical.trainable_parameters,
         utterances=len(kept),
-        too_long=len(manifest) - len(kept),
+        too_long=sum(len(source.loaded.manifest) for source in sources) - len(kept),
         audio_seconds=sum(u.measured_duration() for u in kept),
         plan=plan,
         training_seconds=plan.total_steps * step_seconds * max(1, len(config.learning_rates)),
