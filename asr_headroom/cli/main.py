@@ -21,6 +21,7 @@ __all__ = ["VERBS", "main"]
 VERBS = (
     "bench",
     "train",
+    "ablate",
     "score",
     "compare",
     "analyze",

@@ -1,0 +1,174 @@
+"""The ablation on disk: resumed at any moment it ends as if it had never stopped, and pays nothing twice."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from asr_headroom.errors import ConfigError, DivergedError, TrainingError
+from asr_headroom.stages.ablate import AblateConfig, ablate, race_settings
+from asr_headroom.stages.ablation_record import AblationRecord
+from asr_headroom.stages.race import Rules
+from asr_headroom.testing.synthetic import tone_utterance
+from asr_headroom.text.normalize import get_normalizer
+from asr_headroom.train.guard import EvaluationSet
+from asr_headroom.train.plan import Plan
+
+RULES = Rules(rungs=(0.25, 0.5, 1.0))
+DEV = EvaluationSet(
+    name="dev", role="target", normalizer=get_normalizer("basic"),
+    utterances=[tone_utterance("a", id=f"u{i}") for i in range(40)],
+)  # fmt: skip
+STEPS = 8
+
+
+class Killed(Exception):
+    """Stands in for a kill."""
+
+
+class Trainings:
+    """Trainings that remember their steps across sessions, as checkpoints do; dies before a given call."""
+
+    def __init__(self, root, quality):
+        self.names, self.root, self.quality = tuple(quality), root, quality
+        self.steps = dict.fromkeys(quality, 0)
+        self.paid = dict.fromkeys(quality, 0)
+        self.discarded = []
+        self.calls_left = math.inf
+        self.seconds_left = math.inf
+
+    def train(self, name, *, stop_at):
+        if self.calls_left <= 0:
+            raise Killed
+        self.calls_left -= 1
+        if self.quality[name] is None:
+            raise DivergedError("step 1: the loss is nan")
+        target = math.ceil(stop_at * STEPS)
+        self.paid[name] += target - self.steps[name]
+        self.steps[name] = target
+        wrong = [(i * 7 + 3) % 5 * self.quality[name] // target for i in range(40)]
+        counts = [(errors, 40) for errors in wrong]
+        return SimpleNamespace(
+            reason="done" if stop_at == 1 else "paused", stopped_at=target, sizes=None,
+            best_dev=(sum(wrong) / 1600, 1 / target), best_counts=counts,
+            last_dev=(sum(wrong) / 1600, 1 / target), last_counts=counts,
+            plan=Plan(total_steps=STEPS, eval_steps=2, steps_per_epoch=4, batch_size=1),
+        )  # fmt: skip
+
+    def discard(self, name):
+        self.discarded.append(name)
+
+    def minutes(self, name):
+        return self.paid[name] / 10
+
+
+def record(root, names):
+    return AblationRecord(root, config={}, settings={name: {"seed": name} for name in names}, rules=RULES)
+
+
+def finished(root, trainings):
+    """Races to the end and returns what is on disk."""
+    own = record(root, trainings.names)
+    race_settings(RULES, own, trainings, DEV)
+    own.choose()
+    own.book(trainings)
+    return json.loads((root / "ablation.json").read_text())
+
+
+QUALITY = {"1": 30, "2": 12, "3": 31, "4": 10, "5": None, "6": 40}
+
+
+@pytest.mark.parametrize("calls", range(1, 12))
+def test_killed_before_any_leg_it_ends_as_if_it_had_never_stopped(tmp_path, calls):
+    whole = Trainings(tmp_path, QUALITY)
+    expected = finished(tmp_path / "whole", whole)
+    trainings = Trainings(tmp_path, QUALITY)
+    trainings.calls_left = calls
+    try:
+        finished(tmp_path / "killed", trainings)
+    except Killed:
+        trainings.calls_left = math.inf
+        assert finished(tmp_path / "killed", trainings) == expected
+    assert trainings.paid == whole.paid
+    assert set(trainings.discarded) == set(whole.discarded) == {"1", "2", "3", "5", "6"} - set(trainings_left(expected))
+
+
+def trainings_left(facts):
+    return [s["setting"] for s in facts["rungs"][-1]["standings"]]
+
+
+@pytest.mark.parametrize("writes", range(1, 25))
+def test_killed_at_any_write_it_ends_as_if_it_had_never_stopped(tmp_path, writes, monkeypatch):
+    """The disk is the only memory; whatever was written last, the rest follows from it."""
+    from asr_headroom.stages import ablation_record
+
+    whole = Trainings(tmp_path, QUALITY)
+    expected = finished(tmp_path / "whole", whole)
+    left = [writes]
+    write = ablation_record.write_json
+
+    def dying(path, value):
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        write(path, value)
+
+    trainings = Trainings(tmp_path, QUALITY)
+    monkeypatch.setattr(ablation_record, "write_json", dying)
+    with pytest.raises(Killed):
+        finished(tmp_path / "killed", trainings)
+    left[0] = -1
+    assert finished(tmp_path / "killed", trainings) == expected
+    assert trainings.paid == whole.paid
+
+
+def test_the_record_says_what_is_known_and_what_is_not(tmp_path):
+    facts = finished(tmp_path, Trainings(tmp_path, QUALITY))
+    assert facts["chosen"] == "4"
+    assert facts["dev"] == {
+        "name": "dev", "utterances": 40, "clusters": facts["dev"]["clusters"], "unit": "word",
+        "population": facts["dev"]["population"],
+    }  # fmt: skip
+    decisions = {s["setting"]: s["decision"] for rung in facts["rungs"] for s in rung["standings"]}
+    assert decisions["5"] == "diverged"
+    proven = {s["setting"] for rung in facts["rungs"] for s in rung["standings"] if s["behind"]}
+    assert set(facts["dropped_unproven"]) == set("12346") - proven - set(trainings_left(facts))
+    assert facts["steps"]["6"] == 2
+    assert facts["minutes"]["4"] == STEPS / 10
+
+
+def test_where_all_diverge_there_is_nothing_to_deliver(tmp_path):
+    with pytest.raises(TrainingError, match=r"no setting trained to its end \(step 1: the loss is nan\)"):
+        finished(tmp_path, Trainings(tmp_path, {"1": None, "2": None}))
+
+
+def config(tiny_model, tones, output, **changes):
+    settings = {
+        "model": str(tiny_model), "train": str(tones), "dev": str(tones), "output": str(output), "method": "full",
+        "max_steps": 8, "eval_steps": 8, "window": "fit", "per_device_train_batch_size": 4, "rungs": (0.25, 0.5),
+        "grid": {"learning_rate": [1e-9, 3e-3], "weight_decay": [0.0, 0.1]},
+    }  # fmt: skip
+    return AblateConfig(**(settings | changes))
+
+
+def test_another_ablation_in_the_same_folder_is_refused(tiny_model, tones, tmp_path):
+    for name, what in (("train.json", "a training"), ("rates.json", "a choice among learning rates")):
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(TrainingError, match=f"holds {what}"):
+            ablate(config(tiny_model, tones, tmp_path))
+        (tmp_path / name).unlink()
+    own = {"root": tmp_path, "settings": {"1": {}, "2": {}}, "rules": RULES}
+    AblationRecord(config={"keep": 0.5}, **own).book(Trainings(tmp_path, {"1": 1, "2": 1}))
+    with pytest.raises(TrainingError, match=r"holds another ablation \(it differs in keep\)"):
+        AblationRecord(config={"keep": 0.3}, **own)
+    with pytest.raises(TrainingError, match=r"it differs in its settings"):
+        AblationRecord(config={"keep": 0.5}, **own | {"settings": {"1": {}}})
+
+
+@pytest.mark.parametrize("wrong", [{"grid": {}}, {"rungs": (0.5, 1.0)}, {"rungs": (0.5, 0.2)}, {"keep": 1.5}])
+def test_configs_that_make_no_ablation(tiny_model, tones, tmp_path, wrong):
+    with pytest.raises(ConfigError):
+        config(tiny_model, tones, tmp_path, **wrong)
