@@ -268,6 +268,7 @@ _WAV2VEC2_CTC = FamilyEntry(
         Checkpoint(model_id="bofenghuang/asr-wav2vec2-ctc-french", licence="apache-2.0", languages=("fr",)),
         Checkpoint(model_id="facebook/mms-1b-all", licence="cc-by-nc-4.0", note="loaded with its English adapter"),
         Checkpoint(model_id="facebook/wav2vec2-xls-r-300m", licence="apache-2.0", note="without a head: give it one"),
+        Checkpoint(model_id="facebook/wav2vec2-xls-r-1b", licence="apache-2.0", note="without a head: give it one"),
         Checkpoint(model_id="facebook/w2v-bert-2.0", licence="mit", note="without a head: give it one"),
     ),
     languages=(),

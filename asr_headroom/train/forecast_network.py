@@ -1,0 +1,252 @@
+"""What a training step of any family will cost in seconds and bytes, from its :class:`~...models.network.Network`.
+
+Coarser than the forecast of Whisper, whose every tensor is counted: products and attention are counted stage by stage
+(a test holds them to what torch counts), what lies between them and what autograd keeps by rules of thumb. The
+uncertainty stands beside each forecast. Quantised bases are counted at the bits of their weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from asr_headroom.errors import ConfigError
+from asr_headroom.models.architecture import Architecture
+from asr_headroom.models.lora import LoraConfig
+from asr_headroom.models.network import Matrix, Network
+from asr_headroom.models.network_kinds import Stage
+from asr_headroom.train.config import Method, TrainConfig
+from asr_headroom.train.forecast import Work, Workload, measure_speed
+from asr_headroom.train.memory import MemoryForecast
+
+__all__ = ["NetworkWorkload", "forecast_network_memory", "forecast_network_seconds", "network_work"]
+
+_FLOAT = 4
+_BITS = {"none": 32, "8bit": 8, "4bit": 4.13}
+"""Of a packed weight; NF4's scales are quantised too and take 0.127 bits each (Dettmers et al., 2023)."""
+_HEAP_SLACK = 0.8
+"""On a CPU, what the allocator holds beyond the live tensors, per byte of activations; see train/memory.py."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkWorkload:
+    """One micro-batch and how it is trained.
+
+    Attributes:
+        network: of the model.
+        method: lora, full or scratch.
+        rows: utterances in one forward pass.
+        seconds: of audio in each, padding included.
+        targets: supervised tokens of a row.
+        micro_batches: forward passes per optimiser step.
+        lora: rank, dropout and targets, for method lora.
+        bf16: computes in bfloat16 over float32 weights.
+        gradient_checkpointing: layers keep their input alone and are computed again in the backward pass.
+        fresh_head: the output head moves beside the updates.
+        quantization: of the frozen base.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    network: Network
+    method: Method = "lora"
+    rows: int
+    seconds: float
+    targets: int
+    micro_batches: int = 1
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    fresh_head: bool = False
+    quantization: str = "none"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.targets < 0 or self.micro_batches < 1 or not self.seconds > 0:
+            raise ConfigError(f"{self}: needs rows and micro_batches of at least 1 and audio above 0 s")
+
+    @classmethod
+    def of(
+        cls, network: Network, config: TrainConfig, *, seconds: float, targets: int, fresh_head: bool, device: str
+    ) -> NetworkWorkload:
+        """The workload of a training config, for micro-batches of this audio and text."""
+        return cls(
+            network=network,
+            method=config.method,
+            rows=config.per_device_train_batch_size,
+            seconds=seconds,
+            targets=targets,
+            micro_batches=config.gradient_accumulation_steps,
+            lora=config.lora,
+            bf16=config.mixed_precision == "bf16" or (config.mixed_precision == "auto" and device != "cpu"),
+            gradient_checkpointing=config.gradient_checkpointing,
+            fresh_head=fresh_head,
+            quantization=getattr(config, "quantization", "none"),
+            device=device,
+        )
+
+    @property
+    def trains_all(self) -> bool:
+        """All weights move."""
+        return self.method != "lora"
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Weights that move."""
+        targets = self.lora.target_modules
+        return self.network.trainable_parameters(self.method, self.lora.rank, targets, fresh_head=self.fresh_head)
+
+    def positions(self, stage: Stage) -> float:
+        """Of the whole micro-batch."""
+        return self.rows * stage.positions(self.seconds, self.targets + self.network.kind.prompt_tokens, self.targets)
+
+    def keys(self, stage: Stage) -> float:
+        """That each query of the stage looks at."""
+        return stage.keys(self.seconds, self.targets + self.network.kind.prompt_tokens, self.targets)
+
+    def adapted(self) -> frozenset[str]:
+        """Names of the matrices with a low-rank update."""
+        if self.trains_all:
+            return frozenset()
+        return frozenset(matrix.name for matrix in self.network.adapted(self.lora.target_modules))
+
+    def first_moving_stage(self) -> int:
+        """From here on gradients flow."""
+        if self.trains_all:
+            return 0
+        return min(matrix.stage for matrix in self.network.adapted(self.lora.target_modules))
+
+
+def forecast_network_seconds(workload: NetworkWorkload) -> float:
+    """Seconds of one optimiser step on batches that are in memory already; the device is measured for a second.
+
+    Raises:
+        ModelError: a LoRA target is no matrix of the model.
+    """
+    return network_work(workload).seconds(measure_speed(_alike(workload)))
+
+
+def network_work(workload: NetworkWorkload) -> Work:
+    """The work of one optimiser step: forward, backward, and the update of the weights.
+
+    Raises:
+        ModelError: a LoRA target is no matrix of the model.
+    """
+    adapted, first, again = workload.adapted(), workload.first_moving_stage(), float(workload.gradient_checkpointing)
+    matmul = attention = pointwise = dropout = 0.0
+    for matrix in workload.network.matrices:
+        stage = workload.network.stages[matrix.stage]
+        positions, flows = workload.positions(stage), matrix.stage >= first
+        # Forward, the input's gradient, the matrix's own, and forward again.
+        passes = 1 + flows * (1 + workload.trains_all + again)
+        matmul += passes * 2 * positions * matrix.weights
+        if _makes_queries(matrix, stage):
+            attention += ((3.5 + again) if flows else 1) * 4 * positions * workload.keys(stage) * matrix.outputs
+        # A layer of Whisper makes nine times its width and takes one unit of pointwise work for it.
+        share = 0.2 if _is_head(matrix, workload.network) else 1 / 9
+        pointwise += share * positions * matrix.outputs * ((1 + again / 3) if flows else 1 / 3)
+        if matrix.name in adapted:
+            matmul += 3 * 2 * positions * workload.lora.rank * (matrix.inputs + matrix.outputs)
+            dropout += positions * matrix.inputs * (1 + again) if workload.lora.dropout else 0.0
+    micro, update = workload.micro_batches, 0.5 * workload.trainable_parameters
+    return Work(micro * matmul, micro * attention, micro * pointwise + update, micro * dropout)
+
+
+def forecast_network_memory(workload: NetworkWorkload, *, overhead: int = 0) -> MemoryForecast:
+    """Peak bytes of training steps.
+
+    Args:
+        workload: the largest micro-batch that will come.
+        overhead: bytes that are there before the model.
+
+    Raises:
+        ModelError: a LoRA target is no matrix of the model.
+    """
+    gradients = workload.trainable_parameters * _FLOAT
+    weights = _weight_bytes(workload) + (0 if workload.trains_all else gradients)
+    logits = 3 * int(_logits(workload) * _FLOAT)
+    activations = int(saved_activations(workload))
+    casts = _cast_bytes(workload) if workload.bf16 else 0
+    if workload.device == "cpu":
+        overhead += int(_HEAP_SLACK * activations)
+    return MemoryForecast(
+        weights=weights,
+        gradients=gradients,
+        optimizer=2 * gradients,
+        activations=activations + casts,
+        logits=logits,
+        overhead=overhead,
+        total=overhead + weights + 3 * gradients + activations + casts + logits,
+    )
+
+
+def saved_activations(workload: NetworkWorkload) -> float:
+    """Bytes that autograd keeps of one forward pass, about, without logits and copies of weights.
+
+    Every matrix's output is kept by what comes after it (attention, an activation, a norm); its input too where the
+    matrix moves, and once more where an update drops out its own copy.
+    """
+    adapted, first = workload.adapted(), workload.first_moving_stage()
+    item = 2.4 if workload.bf16 else _FLOAT  # norms stay in float32
+    kept = largest = 0.0
+    for matrix in workload.network.matrices:
+        stage = workload.network.stages[matrix.stage]
+        if matrix.stage < first:
+            continue
+        values = 0.9 * (matrix.inputs + matrix.outputs) if workload.trains_all else float(matrix.outputs)
+        if _is_head(matrix, workload.network):
+            values = float(matrix.inputs)  # what it makes is counted with the logits
+        if matrix.name in adapted:
+            values += matrix.inputs * (2 if workload.lora.dropout else 1)
+        size = stage.kept * workload.positions(stage) * values * item
+        if _makes_queries(matrix, stage):
+            size += stage.scores * workload.network.heads * workload.positions(stage) * workload.keys(stage) * _FLOAT
+        if not workload.gradient_checkpointing:
+            kept += size
+        elif _makes_queries(matrix, stage):
+            # One layer for each attention: its input is kept, the rest is there while it is computed again.
+            kept += workload.positions(stage) * matrix.inputs * _FLOAT
+        largest = max(largest, size)
+    return kept + (20 * largest if workload.gradient_checkpointing else 0.0)
+
+
+def _logits(workload: NetworkWorkload) -> float:
+    heads = [matrix for matrix in workload.network.matrices if _is_head(matrix, workload.network)]
+    return sum(workload.positions(workload.network.stages[head.stage]) * head.outputs for head in heads)
+
+
+def _weight_bytes(workload: NetworkWorkload) -> int:
+    network = workload.network
+    packed = 0
+    if workload.quantization != "none":
+        packed = sum(m.weights for m in network.matrices if m.adaptable and not _is_head(m, network))
+    return int((network.parameters - packed) * _FLOAT + packed * _BITS[workload.quantization] / 8)
+
+
+def _cast_bytes(workload: NetworkWorkload) -> int:
+    """Autocast's copies of weights, which live until the backward pass has used them."""
+    first = workload.first_moving_stage()
+    return 2 * sum(matrix.weights for matrix in workload.network.matrices if matrix.stage >= first)
+
+
+def _makes_queries(matrix: Matrix, stage: Stage) -> bool:
+    return bool(stage.queries) and matrix.name.endswith(stage.queries)
+
+
+def _is_head(matrix: Matrix, network: Network) -> bool:
+    return matrix.name == network.kind.head or matrix.name.startswith(f"{network.kind.head}.")
+
+
+def _alike(workload: NetworkWorkload) -> Workload:
+    """A Whisper of the network's width and this batch's longest sequence, to measure the device with."""
+    network = workload.network
+    per_row = max((workload.keys(stage) for stage in network.stages if stage.queries), default=50.0)
+    frames = max(16, min(1500, round(per_row)))
+    width = max(64, network.width // 64 * 64)
+    shape = Architecture(
+        encoder_layers=1, decoder_layers=1, d_model=width, encoder_ffn=4 * width, decoder_ffn=4 * width,
+        encoder_heads=width // 64, decoder_heads=width // 64, vocab_size=1000, num_mel_bins=80,
+        max_source_positions=frames, max_duration=workload.seconds,
+    )  # fmt: skip
+    return Workload(
+        architecture=shape, method=workload.method, rows=workload.rows, window_seconds=workload.seconds, tokens=1,
+        bf16=workload.bf16, lora=replace(workload.lora, target_modules=None), device=workload.device,
+    )  # fmt: skip
