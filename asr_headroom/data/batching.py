@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["POOL_BATCHES", "StepOrder", "TrainingOrder", "plan_batches", "split_batch"]
+__all__ = ["POOL_BATCHES", "RepeatedOrder", "StepOrder", "TrainingOrder", "plan_batches", "split_batch"]
 
 POOL_BATCHES = 50
 """Batches whose utterances are sorted by length together: large enough to pad little, small against an epoch."""
@@ -65,6 +65,35 @@ class StepOrder(Protocol):
     def passes(self, step: int) -> list[int]:
         """Which pass over its data each utterance of the step's batch belongs to, counted from 0."""
         ...
+
+
+class RepeatedOrder:
+    """Another order whose every batch is taken several times in a row.
+
+    Args:
+        order: the other one.
+        times: steps on each batch.
+    """
+
+    def __init__(self, order: StepOrder, times: int) -> None:
+        self._order, self._times = order, times
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Optimiser steps in one epoch, repetitions counted."""
+        return self._times * self._order.batches_per_epoch
+
+    def batch_seconds(self, epoch: int = 0) -> list[float]:
+        """Seconds of audio in each batch of an epoch, in order."""
+        return [seconds for seconds in self._order.batch_seconds(epoch) for _ in range(self._times)]
+
+    def batch(self, step: int) -> list[int]:
+        """See :class:`StepOrder`."""
+        return self._order.batch(step // self._times)
+
+    def passes(self, step: int) -> list[int]:
+        """See :class:`StepOrder`."""
+        return self._order.passes(step // self._times)
 
 
 class TrainingOrder:

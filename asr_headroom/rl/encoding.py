@@ -38,7 +38,7 @@ class CutEncoding:
             raise ModelError(f"{type(encoded).__name__} is no dataclass; reinforcement learning cannot cut its graph")
         self._seams: list[tuple[torch.Tensor, torch.Tensor]] = []
         cut = {spec.name: self._cut(getattr(encoded, spec.name)) for spec in dataclasses.fields(encoded)}
-        self.encoded: Encoded = dataclasses.replace(encoded, **cut)  # type: ignore[type-var, assignment]
+        self.encoded: Encoded = dataclasses.replace(encoded, **cut)
 
     @property
     def is_trained(self) -> bool:

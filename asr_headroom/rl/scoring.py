@@ -126,7 +126,7 @@ class Scorer:
                 continue
             scores = self._score(encoded, part.owners, part.hypotheses)
             loss = self._loss(part, scores, anchors, sums, is_first)
-            (scale * loss).backward()  # type: ignore[no-untyped-call]
+            (scale * loss).backward()
         return sums
 
     def cross_entropy(
@@ -141,7 +141,7 @@ class Scorer:
             lengths = token_counts(hypotheses, scores)
             share = scores.values.new_tensor([weights[row] for row in rows]) / lengths
             loss = -(scores.values.sum(-1) * share).sum()
-            (scale * loss).backward()  # type: ignore[no-untyped-call]
+            (scale * loss).backward()
             total += float(loss.detach())
         return total
 

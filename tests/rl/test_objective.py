@@ -10,9 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional
 
-from asr_headroom.errors import ModelError
 from asr_headroom.metrics.error_rate import ErrorCounts
-from asr_headroom.models.lora import LoraConfig, attach_lora
 from asr_headroom.rl.config import RlConfig
 from asr_headroom.rl.objective import PolicyObjective
 from asr_headroom.rl.reward import Judged
@@ -166,8 +164,8 @@ def textbook_gradient(model, score, ends, config, groups):
             deviation = rewards.std(correction=0)
             advantages = (rewards - rewards.mean()) / deviation if deviation > 0 else torch.zeros_like(rewards)
             old = torch.tensor([sum(group.hypotheses[i].token_log_probs) for i in draws], dtype=torch.float64)
-            lengths = torch.tensor([max(1, len(group.hypotheses[i].token_ids) + ends * (not group.hypotheses[i].truncated))
-                                    for i in draws])  # fmt: skip
+            drawn = [group.hypotheses[i] for i in draws]
+            lengths = torch.tensor([max(1, len(h.token_ids) + ends * (not h.truncated)) for h in drawn])
             ratio = ((totals - old) / lengths).exp()
             low, high = config.clip
             loss = -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages).mean()
