@@ -19,6 +19,7 @@ import torch
 from transformers import CanaryForConditionalGeneration, CanaryProcessor
 from transformers.models.canary.processing_canary import LANGUAGE_CODE_TO_NAME
 
+from asr_headroom.audio.features import hide_spans
 from asr_headroom.errors import ModelError
 from asr_headroom.models.fast_conformer import log_mels
 from asr_headroom.models.parts import load_parts
@@ -69,7 +70,14 @@ class Canary(Seq2Seq):
     """One Canary checkpoint."""
 
     family = "canary"
-    abilities = Abilities(beam_search=True, batch_norm=True, language_prompt=True, can_sample=True, can_nbest=True)
+    abilities = Abilities(
+        beam_search=True,
+        batch_norm=True,
+        language_prompt=True,
+        can_sample=True,
+        can_nbest=True,
+        spectrogram_spans=True,
+    )
 
     def __init__(self, module: torch.nn.Module, processor: Any, *, model_id: str) -> None:
         self._prompts: dict[str, list[int]] = {}
@@ -98,7 +106,8 @@ class Canary(Seq2Seq):
         return log_mels(self.processor.feature_extractor, waveforms)
 
     def _encode(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        output = self._core.model.encoder(
-            inputs["input_features"].to(self._core.dtype), attention_mask=inputs["attention_mask"]
-        )
+        extractor = self.processor.feature_extractor
+        rate = extractor.sampling_rate / extractor.hop_length
+        features = hide_spans(inputs["input_features"], inputs, frames_per_second=rate, frames_first=True)
+        output = self._core.model.encoder(features.to(self._core.dtype), attention_mask=inputs["attention_mask"])
         return output.last_hidden_state, output.attention_mask.bool()

@@ -19,6 +19,7 @@ import torch
 from transformers import CohereAsrForConditionalGeneration, CohereAsrProcessor
 from transformers.models.cohere_asr.processing_cohere_asr import LANGUAGES
 
+from asr_headroom.audio.features import hide_spans
 from asr_headroom.models.fast_conformer import log_mels
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities
@@ -68,7 +69,14 @@ class CohereAsr(Seq2Seq):
     """One Cohere Transcribe checkpoint."""
 
     family = "cohere-asr"
-    abilities = Abilities(beam_search=True, batch_norm=True, language_prompt=True, can_sample=True, can_nbest=True)
+    abilities = Abilities(
+        beam_search=True,
+        batch_norm=True,
+        language_prompt=True,
+        can_sample=True,
+        can_nbest=True,
+        spectrogram_spans=True,
+    )
 
     def prompt_ids(self, language: str | None) -> list[int]:
         """The processor's prompt for ``language``, with punctuation."""
@@ -85,7 +93,8 @@ class CohereAsr(Seq2Seq):
         return log_mels(self.processor.feature_extractor, waveforms)
 
     def _encode(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        output = self._core.model.encoder(
-            inputs["input_features"].to(self._core.dtype), attention_mask=inputs["attention_mask"]
-        )
+        extractor = self.processor.feature_extractor
+        rate = extractor.sampling_rate / extractor.hop_length
+        features = hide_spans(inputs["input_features"], inputs, frames_per_second=rate, frames_first=True)
+        output = self._core.model.encoder(features.to(self._core.dtype), attention_mask=inputs["attention_mask"])
         return output.last_hidden_state, output.attention_mask.bool()

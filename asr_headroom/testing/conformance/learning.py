@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from asr_headroom.audio.features import span_tensors
+from asr_headroom.audio.spans import Spans
+from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import ModelError
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.testing.conformance.base import FamilyChecks, assert_same_gradients
@@ -55,6 +59,29 @@ class LearningChecks(FamilyChecks):
             assert again > plain, "nothing is computed again"
             assert_same_gradients(actual, expected, 1e-4)
             model.transcribe(speech, self.options())
+
+    def test_hides_the_spans_of_a_batch(self, model: Trainable) -> None:
+        """Where declared: all hidden, all sound alike; a part hidden, the loss moves; nothing is lost for good."""
+        if not model.card.abilities.spectrogram_spans:
+            pytest.skip("its log-mels cannot be reached; spans are hidden in the waveform")
+        spoken, other = self.speech(*self.texts[:2])
+        rows = [spoken, dataclasses.replace(other, text=spoken.text)]
+
+        def nats(utterance: Utterance, spans: Spans | None) -> float:
+            batch = model.collate([utterance])
+            if spans:
+                batch.inputs |= span_tensors([spans])
+            return float(model.loss(batch).nats.detach())
+
+        clean = [nats(row, None) for row in rows]
+        for everything in (Spans(times=((0.0, 1e4),)), Spans(mels=((0.0, 1.0),))):
+            first, second = (nats(row, everything) for row in rows)
+            assert first == pytest.approx(second, abs=1e-5)
+            assert first != pytest.approx(clean[0], abs=1e-5)
+        half = spoken.measured_duration() / 2
+        for part in (Spans(times=((0.0, half),)), Spans(mels=((0.0, 0.5),))):
+            assert nats(spoken, part) not in (pytest.approx(clean[0], abs=1e-7), pytest.approx(first, abs=1e-7))
+        assert [nats(row, Spans()) for row in rows] == clean
 
     def test_batch_norm_rests(self, model: Trainable) -> None:
         """Its stored statistics are used and kept while training; they are in no adapter file."""
