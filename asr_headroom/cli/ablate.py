@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 SUMMARY = (
     "try a grid of training settings as a race on dev inside one budget, resumable; the best goes through the guard"
@@ -53,10 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     directory = ablate(config)
     facts = json.loads((Path(config.output) / ABLATION_FILE).read_text(encoding="utf-8"))
+    if os.environ.get("RANK", "0") != "0":  # the first process speaks for all
+        return 0
     print("\n".join(ablation_lines(facts)))
     print(directory)
+    chosen = next(setting.config for setting in grid.settings if setting.name == facts["chosen"])
     language = f" --language {config.language}" if config.language else ""
-    print(
-        f"Next: asr-headroom bench --models {config.model} {directory} --data TEST{language} --window {config.window}"
-    )
+    packed = "" if chosen.quantization == "none" else f" --quantization {chosen.quantization}"
+    models = directory if chosen.vocabulary == "from-data" else f"{chosen.model} {directory}"
+    print(f"Next: asr-headroom bench --models {models} --data TEST{language} --window {chosen.window}{packed}")
     return 0
