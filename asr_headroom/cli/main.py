@@ -21,6 +21,7 @@ __all__ = ["VERBS", "main"]
 VERBS = (
     "bench",
     "train",
+    "rl",
     "ablate",
     "score",
     "compare",
@@ -28,6 +29,7 @@ VERBS = (
     "audit",
     "report",
     "data",
+    "doctor",
     "normalize",
     "models",
     "run",
@@ -118,7 +120,9 @@ def _configure_logging(*, quiet: bool, verbose: bool) -> None:
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
-    logging.getLogger("asr_headroom").setLevel(logging.WARNING if quiet else logging.INFO)
+    # Of the processes of one training the first speaks for all.
+    other = os.environ.get("RANK", "0") != "0"
+    logging.getLogger("asr_headroom").setLevel(logging.ERROR if other else logging.WARNING if quiet else logging.INFO)
     root = logging.getLogger()
     root.handlers = [handler]
     # The hub's client has a handler of its own; each of its retries would be said twice.

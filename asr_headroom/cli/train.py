@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 SUMMARY = "fine-tune a model inside a budget (LoRA, full, scratch), resumable; the best step on dev is kept"
 
@@ -28,9 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(f"# {line}" for line in forecast_training(config).lines()))
         return 0
     directory = train(config)
+    if os.environ.get("RANK", "0") != "0":  # the first process speaks for all
+        return 0
     print(directory)
     language = f" --language {config.language}" if config.language else ""
     # An encoder with a fresh head has nothing to be compared with before training.
     models = directory if config.vocabulary == "from-data" else f"{config.model} {directory}"
-    print(f"Next: asr-headroom bench --models {models} --data TEST{language} --window {config.window}")
+    packed = "" if config.quantization == "none" else f" --quantization {config.quantization}"
+    print(f"Next: asr-headroom bench --models {models} --data TEST{language} --window {config.window}{packed}")
     return 0

@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from asr_headroom.errors import MissingDependencyError, ModelError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
-__all__ = ["Quantization", "count_parameters", "is_quantized", "place", "precision", "quantized_options"]
+__all__ = [
+    "Quantization",
+    "count_parameters",
+    "is_quantized",
+    "place",
+    "precision",
+    "prepare_for_updates",
+    "quantized_options",
+]
 
 Quantization = Literal["none", "8bit", "4bit"]
 
@@ -94,6 +103,23 @@ def count_parameters(module: nn.Module, *, without: tuple[str, ...] = ("lora_",)
     return sum(
         _size(parameter) for name, parameter in module.named_parameters() if not any(part in name for part in without)
     )
+
+
+def prepare_for_updates(module: nn.Module, dtype: torch.dtype | None = None) -> None:
+    """Makes packed matrices fit to train low-rank updates on.
+
+    Args:
+        module: with matrices of 4 bits.
+        dtype: that they are unpacked to for each product. By itself bitsandbytes takes the precision of what comes in,
+            which under autocast is that of the norms: float32. None leaves it at that.
+    """
+    for layer in module.modules():
+        if not hasattr(layer, "compute_type_is_set"):
+            continue
+        # On some CPUs an evaluation would pack them once more, for products that know no backward pass.
+        layer.support_avx512bf16_for_cpu = False
+        if dtype is not None:
+            layer.compute_dtype, layer.compute_type_is_set = dtype, True
 
 
 def _size(parameter: Any) -> int:

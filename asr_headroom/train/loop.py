@@ -22,14 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-
 from asr_headroom.audio.augment import Augmentation
 from asr_headroom.budget import Budget, Ledger, format_minutes, parse_budget
 from asr_headroom.config import to_mapping
-from asr_headroom.data.batching import StepOrder, TrainingOrder
+from asr_headroom.data.batching import RepeatedOrder, StepOrder, TrainingOrder
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.data.mixing import MixedOrder, Mixture
 from asr_headroom.errors import TrainingError
@@ -49,7 +45,7 @@ from asr_headroom.train.methods import trainable_parameters
 from asr_headroom.train.objectives import MakeObjective, supervised
 from asr_headroom.train.plan import Plan, Sizes, evaluation_sizes, make_plan
 from asr_headroom.train.probe import probe_step_seconds
-from asr_headroom.train.processes import Processes
+from asr_headroom.train.processes import Processes, make_accelerator
 from asr_headroom.train.progress import LogWindow
 from asr_headroom.train.record import RunRecord
 from asr_headroom.train.stepper import Stepper
@@ -121,6 +117,7 @@ class Training:
         deliver: False stops before the guard; the same run, asked to deliver, goes on from there.
         stop_at: share of the plan's steps after which it is evaluated, saved and left alone; the same run, asked for a
             larger share, goes on from there under the same learning rates.
+        steps_per_batch: optimiser steps in a row on the same utterances, for objectives that learn from them again.
         make_objective: what a step minimises; by default the supervised loss, regularised as the config says.
         clock: for the budget.
     """
@@ -147,6 +144,7 @@ class Training:
         minutes_elsewhere: Mapping[str, float] | None = None,
         deliver: bool = True,
         stop_at: float = 1.0,
+        steps_per_batch: int = 1,
         make_objective: MakeObjective | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -163,7 +161,7 @@ class Training:
         self._model_directory = model_directory or directory / "model"
         self._wants_delivery, self._stop_at = deliver, stop_at
         self._minutes_elsewhere = dict(minutes_elsewhere or {})
-        self._accelerator = _make_accelerator(config)
+        self._accelerator = make_accelerator(config.mixed_precision)
         self._processes = Processes(self._accelerator)
         self._agreed = self._processes.agreed
         self._make_objective = make_objective or supervised(config)
@@ -183,6 +181,8 @@ class Training:
             if mixture
             else TrainingOrder(durations, batch_size, config.seed)
         )
+        if steps_per_batch > 1:
+            self._order = RepeatedOrder(self._order, steps_per_batch)
         self._batch_size = batch_size
         self._feed = Feed(
             model,
@@ -509,10 +509,3 @@ class Training:
     def _log(self, step: int, plan: Plan, window: LogWindow) -> None:
         left = min((plan.total_steps - step) * window.seconds_per_step, self._budget.remaining)
         self._say("step %d/%d  %s  %s left", step, plan.total_steps, window.line(), format_minutes(left))
-
-
-def _make_accelerator(config: TrainConfig) -> Accelerator:
-    use_bf16 = config.mixed_precision == "bf16" or (config.mixed_precision == "auto" and torch.cuda.is_available())
-    # Accelerate keeps the precision of a process's first Accelerator for ever; a recipe trains several times.
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="bf16" if use_bf16 else "no")

@@ -9,8 +9,10 @@ import torch
 from asr_headroom.errors import ModelError
 from asr_headroom.models.lora import attach_lora
 from asr_headroom.models.protocols import Trainable
+from asr_headroom.models.quantization import is_quantized, prepare_for_updates
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.parts import freeze_parts
+from asr_headroom.train.processes import uses_bf16
 
 __all__ = ["apply_method", "trainable_parameters"]
 
@@ -32,6 +34,13 @@ def apply_method(model: T, config: TrainConfig) -> T:
             f"'{model.card.model_id}' is loaded in {names}; most of a small update rounds away there. "
             "Load it with dtype float32 and use mixed_precision bf16"
         )
+    if is_quantized(model.module):
+        if config.method != "lora":
+            raise ModelError(
+                f"the weights of '{model.card.model_id}' are packed and cannot move; load it without quantization, or "
+                "take method lora"
+            )
+        prepare_for_updates(model.module, torch.bfloat16 if uses_bf16(config.mixed_precision) else None)
     if hasattr(model.module, "peft_config"):
         raise ModelError(
             f"'{model.card.model_id}' is an adapter; merge it into its base first (merge_lora in "

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from asr_headroom.errors import TrainingError
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "join_processes", "make_accelerator", "uses_bf16"]
 
 _BUCKET_ELEMENTS = 16_000_000
 """Of gradients that travel together: 64 MB."""
@@ -26,6 +27,29 @@ _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe",
 """What gloo says when a process at the other end has gone."""
 
 T = TypeVar("T")
+
+
+def join_processes() -> PartialState:
+    """Meets the other processes that ``torchrun`` or ``accelerate launch`` started; alone where nobody did.
+
+    Accelerate by itself leaves processes alone on a machine without a GPU, unless it launched them.
+    """
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def uses_bf16(mixed_precision: Literal["auto", "no", "bf16"]) -> bool:
+    """Whether products are computed in bfloat16; ``auto`` does so on a GPU."""
+    return mixed_precision == "bf16" or (mixed_precision == "auto" and torch.cuda.is_available())
+
+
+def make_accelerator(mixed_precision: Literal["auto", "no", "bf16"]) -> Accelerator:
+    """Device, precision and processes of one training."""
+    join_processes()
+    # Accelerate keeps the precision of a process's first Accelerator for ever; a recipe trains several times.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        mixed_precision="bf16" if uses_bf16(mixed_precision) else "no", cpu=not torch.accelerator.is_available()
+    )
 
 
 class Processes:

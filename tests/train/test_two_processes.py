@@ -1,12 +1,15 @@
-"""Data parallelism: two processes on the CPU end with the weights that one process ends with."""
+"""Two processes on the CPU: they end with what one ends with, and one that is killed does not keep the other."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,30 +36,40 @@ def words(tmp_path) -> list[str]:
     write_manifest(tmp_path / "speech.jsonl", speech)
     data = str(tmp_path / "speech.jsonl")
     words = ["train", "--model", str(tmp_path / "tiny"), "--train", data, "--dev", data, "--window", "fit"]
-    return [*words, "--method", "full", "--learning-rate", "1e-3", "--eval-utterances", "2"]
+    return [*words, "--method", "full", "--learning-rate", "1e-3", "--eval-utterances", "3"]
 
 
-def run_two(words: list[str]) -> str:
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "asr_headroom", *words],
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
+        return str(free.getsockname()[1])
+
+
+def begin_two(words: list[str], logs: Path) -> list[subprocess.Popen]:
+    """Two processes as torchrun starts them; what they say goes to files."""
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    processes = []
+    for rank in range(2):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        with (logs / f"{rank}.out").open("w") as out, (logs / f"{rank}.err").open("w") as err:
+            command = [sys.executable, "-m", "asr_headroom", *words]
+            processes.append(subprocess.Popen(command, env=os.environ | common | own, stdout=out, stderr=err))
+    return processes
+
+
+def run_two(words: list[str], logs: Path) -> str:
+    processes = begin_two(words, logs)
     try:
-        said = [process.communicate(timeout=120)[1] for process in processes]
+        codes = [process.wait(timeout=240) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
-    assert "step 0  dev loss" in said[0]
-    assert "step 0  dev loss" not in said[1]
+    said = [(logs / f"{rank}.err").read_text() for rank in range(2)]
+    assert codes == [0, 0], "\n".join(said)
+    assert "plan: " in said[0]
+    assert "plan: " not in said[1]
+    assert (logs / "0.out").read_text()
+    assert not (logs / "1.out").read_text()
     return said[0]
 
 
@@ -64,18 +77,64 @@ def last_weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(sorted((run / "checkpoints").iterdir())[-1] / "model.safetensors")
 
 
+def history(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
 def test_two_processes_end_where_one_does(words, tmp_path):
-    shape = ["--num-train-epochs", "2", "--eval-steps", "3", "--output"]
-    run_two([*words, "--per-device-train-batch-size", "2", *shape, str(tmp_path / "two")])
+    """With everything that could tell them apart: divergence, smoothing, pull, average, rates by layer."""
+    shape = ["--num-train-epochs", "2", "--eval-steps", "3", "--kl", "0.1", "--label-smoothing", "0.1"]
+    shape += ["--l2-sp", "0.1", "--ema", "0.9", "--layer-decay", "0.9", "--output"]
+    run_two([*words, "--per-device-train-batch-size", "2", *shape, str(tmp_path / "two")], tmp_path)
     assert main([*words, "--per-device-train-batch-size", "4", *shape, str(tmp_path / "one")]) == 0
     one, two = last_weights(tmp_path / "one"), last_weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=1e-6, rtol=1e-5)
+    for alone, together in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
+        assert alone["dev_loss"] == pytest.approx(together["dev_loss"], abs=1e-4)
+        assert alone["dev"] == together["dev"]
     assert (tmp_path / "two/model/headroom.json").is_file()
     assert not list((tmp_path / "two").rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_plan_of_a_budget(words, tmp_path):
     flags = ["--num-train-epochs", "1000", "--budget", "10s", "--output", str(tmp_path / "out")]
-    said = run_two([*words, "--per-device-train-batch-size", "2", *flags])
+    said = run_two([*words, "--per-device-train-batch-size", "2", *flags], tmp_path)
     assert said.count("plan: ") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_other_and_the_same_command_goes_on(words, tmp_path, killed):
+    words = [*words, "--per-device-train-batch-size", "2", "--max-steps", "60", "--eval-steps", "20", "--output"]
+    processes = begin_two([*words, str(tmp_path / "cut")], tmp_path)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "cut/checkpoints/step-00000020/DONE").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        processes[killed].send_signal(signal.SIGKILL)
+        code = processes[1 - killed].wait(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+    said = (tmp_path / f"{1 - killed}.err").read_text()
+    assert code == 1, said
+    assert "lost another one" in said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    run_two([*words, str(tmp_path / "cut")], tmp_path)
+    run_two([*words, str(tmp_path / "whole")], tmp_path)
+    assert history(tmp_path / "cut") == history(tmp_path / "whole")
+    for name, tensor in last_weights(tmp_path / "whole").items():
+        assert tensor.equal(last_weights(tmp_path / "cut")[name]), name
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them(words, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
+    flags = ["--max-steps", "2", "--per-device-train-batch-size", "2", "--output", str(tmp_path / "out")]
+    done = subprocess.run([*launch, "-m", "asr_headroom", *words, *flags], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out/train.json").read_text())["plan"]["batch_size"] == 4
