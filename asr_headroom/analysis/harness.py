@@ -9,7 +9,6 @@ raises none: it is a mismatch baseline.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from asr_headroom.analysis.caveats import SUSPICIOUS_SHARE
 from asr_headroom.analysis.outputs import OutputCounts, describe_output
@@ -17,7 +16,7 @@ from asr_headroom.metrics.error_rate import ErrorCounts, count_texts
 from asr_headroom.results.store import Results
 from asr_headroom.text.normalize import Normalizer
 
-__all__ = ["Alarm", "count_foreign", "harness_alarms"]
+__all__ = ["ALARMS", "count_foreign", "harness_alarms"]
 
 _MIN_BROKEN = 3
 """Odd outputs below which no share alarms, however small the test."""
@@ -32,16 +31,15 @@ _HONEST_RATE = ((700e6, 0.45), (200e6, 0.55), (30e6, 0.9))
 the worst base of the study at that size (Mandarin, raw: 59 % at 39 M, 34 % at 244 M, 29 % at 769 M)."""
 
 
-class Alarm(NamedTuple):
-    """One reason to doubt the harness.
-
-    Attributes:
-        kind: in a word or two.
-        message: the sentence; empty where the caveats of a score say it already.
-    """
-
-    kind: str
-    message: str = ""
+ALARMS = {
+    "empty": "more than a few per cent of the outputs are empty",
+    "loops": "more than a few per cent of the outputs repeat themselves",
+    "foreign": "more than a few per cent of the outputs are in another language or script",
+    "unrelated": "the outputs fit the references of other utterances as well as their own, as with random weights or "
+    "references out of order",
+    "rate": "the error rate is above what a working system of that size has on a language it knows",
+}
+"""What each kind of alarm means."""
 
 
 def count_foreign(results: Results) -> int:
@@ -53,7 +51,7 @@ def count_foreign(results: Results) -> int:
 
 def harness_alarms(
     results: Results, normalizer: Normalizer, *, rate: float, outputs: OutputCounts, foreign: int
-) -> tuple[Alarm, ...]:
+) -> tuple[str, ...]:
     """Why the harness is to be suspected before the model.
 
     Args:
@@ -62,6 +60,9 @@ def harness_alarms(
         rate: error rate of the system.
         outputs: how many of its outputs are odd.
         foreign: see :func:`count_foreign`.
+
+    Returns:
+        keys of :data:`ALARMS`.
     """
     if results.run.model.get("language_mismatch"):
         return ()
@@ -71,13 +72,13 @@ def harness_alarms(
     return tuple(alarms)
 
 
-def _broken(outputs: OutputCounts, foreign: int) -> Iterator[Alarm]:
+def _broken(outputs: OutputCounts, foreign: int) -> Iterator[str]:
     for kind, number in (("empty", outputs.empty), ("loops", outputs.looped), ("foreign", foreign)):
         if number >= _MIN_BROKEN and number > SUSPICIOUS_SHARE * outputs.total:
-            yield Alarm(kind)
+            yield kind
 
 
-def _unrelated(results: Results, normalizer: Normalizer) -> Iterator[Alarm]:
+def _unrelated(results: Results, normalizer: Normalizer) -> Iterator[str]:
     ordered = sorted(results.predictions, key=lambda prediction: prediction.id)
     references = [normalizer(prediction.reference) for prediction in ordered]
     hypotheses = [normalizer(prediction.hypothesis) for prediction in ordered]
@@ -85,27 +86,17 @@ def _unrelated(results: Results, normalizer: Normalizer) -> Iterator[Alarm]:
     others = [_errors([*references[n:], *references[:n]], hypotheses, normalizer) for n in _SHIFTS]
     elsewhere = sum(others) / len(others)
     if elsewhere and own >= _UNRELATED * elsewhere and len(set(references)) > 1:
-        yield Alarm(
-            "unrelated",
-            f"the outputs of '{results.run.name}' have {own} errors against their own references and {elsewhere:.0f} "
-            "against those of other utterances: they are unrelated to the audio, as with random weights, a wrong "
-            "prompt or references out of order",
-        )
+        yield "unrelated"
 
 
 def _errors(references: Sequence[str], hypotheses: Sequence[str], normalizer: Normalizer) -> int:
     return ErrorCounts.total(count_texts(list(references), list(hypotheses), normalizer.unit)).errors
 
 
-def _too_high(results: Results, rate: float) -> Iterator[Alarm]:
+def _too_high(results: Results, rate: float) -> Iterator[str]:
     parameters = results.run.model.get("parameters")
     if not isinstance(parameters, int) or isinstance(parameters, bool):
         return
     limit = next((limit for size, limit in _HONEST_RATE if parameters >= size), None)
     if limit is not None and rate > limit:
-        yield Alarm(
-            "rate",
-            f"'{results.run.name}' has {parameters / 1e6:.0f} M weights and an error rate of {100 * rate:.0f} %, above "
-            f"the {100 * limit:.0f} % that no working system of that size has on a language it knows; suspect the "
-            "prompt, the language, the audio or the normaliser before the model",
-        )
+        yield "rate"

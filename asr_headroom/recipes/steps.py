@@ -13,10 +13,11 @@ from asr_headroom.analysis.scoring import compare_results
 from asr_headroom.errors import ConfigError
 from asr_headroom.lab.speech import SpeechRecipe, write_corpus
 from asr_headroom.metrics.significance import CLUSTER_CHOICES, ClusterBy
-from asr_headroom.report.tables import build_tables, to_markdown
+from asr_headroom.report.tables import to_markdown
 from asr_headroom.report.verdict import comparison_json, verdict_line
 from asr_headroom.results.store import Results, load_results, write_json
-from asr_headroom.stages.bench import BenchConfig, bench
+from asr_headroom.stages.bench import BenchConfig, bench_models
+from asr_headroom.stages.bench_summary import write_summary
 from asr_headroom.stages.report import ReportConfig, find_runs, report
 from asr_headroom.stages.train import TrainStageConfig, train
 from asr_headroom.text.normalize import get_normalizer
@@ -82,7 +83,12 @@ def _write_speech(config: SpeechStep, say: Say) -> None:
 
 
 def _bench(config: BenchConfig, say: Say) -> None:
-    say(to_markdown(build_tables(bench(config))))
+    outcome = bench_models(config)
+    if outcome.results:
+        say(to_markdown(write_summary(outcome.results, config.output).tables))
+    failure = outcome.failure()
+    if failure is not None:
+        raise failure
 
 
 def _train(config: TrainStageConfig, say: Say) -> None:

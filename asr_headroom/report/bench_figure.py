@@ -68,7 +68,7 @@ def _numbers(row: Row) -> tuple[Any, ...]:
         estimate.rate,
         *ends,
         row.oracle.error_rate if row.oracle else None,
-        " ".join(alarm.kind for alarm in row.alarms),
+        " ".join(row.alarms),
         row.is_mismatch,
     )
 
@@ -84,7 +84,8 @@ def _paint(axes: Axes, rows: Sequence[Row], name: str) -> None:
     axes.set_xlim(low / spread**0.12, (strip if has_strip else high) * spread**0.3)
     left, right = axes.get_xlim()
     edge = (high * strip) ** 0.5 if has_strip else right
-    ticks = [tick for tick in round_ticks(left, edge) if left <= tick <= edge]
+    mantissas = (1, 2, 5) if edge / left > 8 else (1, 1.5, 2, 3, 4, 5, 7)
+    ticks = [tick for tick in round_ticks(left, edge, mantissas) if left <= tick <= edge]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     set_rate_scale(axes, [100 * row.score.estimate.rate for row in rows])

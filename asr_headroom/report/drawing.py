@@ -127,7 +127,7 @@ class Figure:
         return buffer.getvalue()
 
 
-def round_ticks(low: float, high: float, mantissas: Sequence[int] = (1, 2, 5)) -> list[float]:
+def round_ticks(low: float, high: float, mantissas: Sequence[float] = (1, 2, 5)) -> list[float]:
     """Round numbers between two, a little beyond them too: mantissas times powers of ten.
 
     >>> round_ticks(3, 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from asr_headroom.analysis.harness import ALARMS
 from asr_headroom.report.damage import markdown_cell
 from asr_headroom.report.delivered import describe_delivered
 from asr_headroom.report.verdict import (
@@ -61,7 +62,7 @@ def table_markdown(table: TestTable) -> str:
 
 
 def describe_settings(table: TestTable) -> list[str]:
-    """How speed and memory were measured, and what makes them less comparable than they look."""
+    """How speed and memory were measured, what makes them less comparable than they look, and what alarms mean."""
     speeds = [row.speed for row in table.rows if row.speed]
     notes = []
     if speeds:
@@ -76,6 +77,12 @@ def describe_settings(table: TestTable) -> list[str]:
         notes.append(f"memory: the most while transcribing, of {_settings(sorted(words.get(k, k) for k in kinds))}")
     if speeds or kinds:
         notes.append("foreign: outputs in another language or script than they should be in")
+    for kind, meaning in ALARMS.items():
+        named = [row.name for row in table.rows if kind in row.alarms]
+        if named:
+            notes.append(
+                f"harness alarm '{kind}' ({', '.join(named)}): {meaning}; suspect the harness before the model"
+            )
     if len({speed.setting for speed in speeds}) > 1:
         notes.append("real-time factors of different settings are not comparable; each cell names its own")
     return notes
@@ -166,7 +173,7 @@ def _detectable(row: Row) -> str:
 
 
 def _alarms(row: Row) -> str:
-    return ", ".join(alarm.kind for alarm in row.alarms) or "–"
+    return ", ".join(row.alarms) or "–"
 
 
 def _device(device: str, threads: int | None) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr_headroom.analysis.guard import GuardFacts, read_guard
-from asr_headroom.analysis.harness import Alarm, count_foreign, harness_alarms
+from asr_headroom.analysis.harness import count_foreign, harness_alarms
 from asr_headroom.analysis.measured import Memory, Speed, notes_of_run, read_memory, read_speed
 from asr_headroom.analysis.nbest import list_size, oracle_counts
 from asr_headroom.analysis.scoring import PairedResults, Score, compare_results, own_normalizer, score_results
@@ -56,7 +56,8 @@ class Row:
         holm_p: p of the comparison, adjusted for the number of comparisons in all tables (Holm, 1979); None
             where there are too few clusters for a p-value.
         foreign: outputs in another language or script.
-        alarms: why the harness is to be suspected before the system.
+        alarms: why the harness is to be suspected before the system, as keys of
+            :data:`asr_headroom.analysis.harness.ALARMS`.
         oracle: counts of the best of each N-best list; None where there are no lists.
         nbest: hypotheses in the longest list.
     """
@@ -67,7 +68,7 @@ class Row:
     pair: PairedResults | None = None
     holm_p: float | None = None
     foreign: int = 0
-    alarms: tuple[Alarm, ...] = ()
+    alarms: tuple[str, ...] = ()
     oracle: ErrorCounts | None = None
     nbest: int = 0
 
@@ -241,10 +242,7 @@ def _build_table(
             pair = compare_results(other, results, normalizer=normalizer, cluster=cluster)
         score = score_results(results, normalizer=normalizer, cluster=cluster)
         rows.append(_row(results, score, pair))
-        notes += [
-            *notes_of_run(results.run),
-            *(alarm.message for alarm in rows[-1].alarms if alarm.message),
-        ]
+        notes += notes_of_run(results.run)
     data, fingerprint, content = key_of_test(group[0])
     return TestTable(
         # Prediction files of other people name no test.
@@ -307,7 +305,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "oracle_rate": row.oracle.error_rate if row.oracle else None,
         "nbest": row.nbest,
         "foreign": row.foreign,
-        "alarms": [alarm.kind for alarm in row.alarms],
+        "alarms": list(row.alarms),
         "language_mismatch": row.is_mismatch,
         "real_time_factor": row.speed.real_time_factor if row.speed else None,
         "measured": dict(run.measured),

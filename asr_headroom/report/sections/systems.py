@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from asr_headroom.metrics.significance import Comparison
 from asr_headroom.report.delivered import name_delivered
 from asr_headroom.report.sections.blocks import Cell, Grid, Section, ink_of
+from asr_headroom.report.table_text import describe_settings, format_memory, format_speed
 from asr_headroom.report.tables import Row, TestTable
 from asr_headroom.report.verdict import (
     describe_number,
@@ -40,6 +42,7 @@ def _grid(table: TestTable) -> Grid:
     trained = any(row.trainable_parameters for row in table.rows)
     timed = any(row.minutes is not None for row in table.rows)
     compared = any(row.pair for row in table.rows)
+    measured = _Measured.of(table)
     head = [
         "system",
         *["weights"] * sized,
@@ -47,6 +50,7 @@ def _grid(table: TestTable) -> Grid:
         f"{rate_name(table.unit)}, %\n(95 % interval)",
         *["difference, points\n(95 % interval)", "p", "verdict", "detectable,\npoints"] * compared,
         "loop / empty / cut, %",
+        *measured.head(),
         *["minutes"] * timed,
     ]
     return Grid(
@@ -56,24 +60,69 @@ def _grid(table: TestTable) -> Grid:
             f"normalizer {table.normalizer.id} ({table.normalizer.hash})"
         ),
         head=head,
-        rows=[_cells(row, sized=sized, trained=trained, timed=timed, compared=compared) for row in table.rows],
-        notes=table.notes,
+        rows=[
+            _cells(row, measured, sized=sized, trained=trained, timed=timed, compared=compared) for row in table.rows
+        ],
+        notes=(*describe_settings(table), *table.notes),
     )
 
 
-def _cells(row: Row, *, sized: bool, trained: bool, timed: bool, compared: bool) -> list[Cell | str]:
+class _Measured(NamedTuple):
+    """Which columns of what a bench measures the table has: those that some row fills."""
+
+    nbest: int
+    speed: bool
+    memory: bool
+    alarm: bool
+    many_settings: bool
+
+    @classmethod
+    def of(cls, table: TestTable) -> _Measured:
+        rows = table.rows
+        settings = {row.speed.setting for row in rows if row.speed}
+        return cls(
+            nbest=max(row.nbest for row in rows),
+            speed=bool(settings),
+            memory=any(row.memory for row in rows),
+            alarm=any(row.alarms for row in rows),
+            many_settings=len(settings) > 1,
+        )
+
+    def head(self) -> list[str]:
+        return [
+            *[f"best of {self.nbest}, %"] * bool(self.nbest),
+            *["real-time\nfactor"] * self.speed,
+            *["memory"] * self.memory,
+            *["harness\nalarm"] * self.alarm,
+        ]
+
+    def cells(self, row: Row) -> list[Cell | str]:
+        oracle = f"{100 * row.oracle.error_rate:.2f}" if row.oracle else ""
+        return [
+            *[oracle] * bool(self.nbest),
+            *[format_speed(row, with_setting=self.many_settings)] * self.speed,
+            *[format_memory(row)] * self.memory,
+            *[Cell(", ".join(row.alarms), ink="worse")] * self.alarm,
+        ]
+
+
+def _cells(
+    row: Row, measured: _Measured, *, sized: bool, trained: bool, timed: bool, compared: bool
+) -> list[Cell | str]:
     estimate = row.score.estimate
     comparison = row.pair.comparison if row.pair else None
     against = f"against {row.pair.base.run.name}" if row.pair else ""
     delivered = name_delivered(row.guard) if row.guard else ""
+    mismatch = f"not made for {row.results.run.language or 'this language'}" if row.is_mismatch else ""
     interval = format_interval(estimate.interval).removesuffix(" %").replace(" to ", "–")
     return [
-        Cell(row.name, below="; ".join(filter(None, (against, delivered)))),
+        Cell(row.name, below="; ".join(filter(None, (against, delivered, mismatch)))),
         *[format_count(row.parameters) if row.parameters is not None else ""] * sized,
         *[format_count(row.trainable_parameters) if row.trainable_parameters else ""] * trained,
         Cell(f"{100 * estimate.rate:.2f}", small=interval if has_interval(estimate) else ""),
         *(_difference(row, comparison) if compared else ()),
         row.outputs,
+        *measured.cells(row),
         *["" if row.minutes is None else f"{row.minutes:.1f}"] * timed,
     ]
 
