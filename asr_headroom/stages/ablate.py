@@ -6,6 +6,7 @@ Read :func:`ablate` first. ``ablation.json`` holds what was tried, decided and s
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -134,6 +135,7 @@ class _Trials(Protocol):
     """What a race needs of :class:`asr_headroom.stages.trials.Trials`."""
 
     names: tuple[str, ...]
+    own_budget_seconds: float | None
 
     @property
     def seconds_left(self) -> float: ...
@@ -157,7 +159,7 @@ def race_settings(rules: Rules, record: AblationRecord, trials: _Trials, dev: Ev
             return known
         logger.info("setting %s to %g %%: %s", setting, 100 * share, record.describe(setting))
         try:
-            leg = _leg(trials.train(setting, stop_at=share))
+            leg = _leg(trials.train(setting, stop_at=share), trials.own_budget_seconds)
         except DivergedError as error:
             leg = Leg(failure=str(error))
         record.add_leg(setting, share, leg)
@@ -186,13 +188,21 @@ def race_settings(rules: Rules, record: AblationRecord, trials: _Trials, dev: Ev
             trials.discard(name)
 
 
-def _leg(outcome: TrainingOutcome) -> Leg:
-    """At a pause as it stands, at the end as it would be delivered."""
+def _leg(outcome: TrainingOutcome, budget_seconds: float | None) -> Leg:
+    """At a pause as it stands, at the end as it would be delivered.
+
+    Args:
+        outcome: of the training.
+        budget_seconds: of the training, which cuts its plan short where that was too bold.
+    """
     is_over = outcome.reason != "paused"
     (error_rate, loss), counts = (
         (outcome.best_dev, outcome.best_counts) if is_over else (outcome.last_dev, outcome.last_counts)
     )
+    if not math.isfinite(loss):
+        return Leg(failure=f"step {outcome.stopped_at}: the dev loss is {loss}")
     plan = outcome.plan
+    seconds = min(plan.seconds or 0.0, budget_seconds or math.inf)
     return Leg(
         step=outcome.stopped_at,
         total_steps=plan.total_steps,
@@ -202,7 +212,7 @@ def _leg(outcome: TrainingOutcome) -> Leg:
         lengths=[length for _, length in counts],
         is_over=is_over,
         entry_seconds=plan.spent_seconds,
-        work_seconds=plan.seconds - plan.spent_seconds if plan.seconds else 0.0,
+        work_seconds=max(0.0, seconds - plan.spent_seconds),
     )
 
 

@@ -23,6 +23,8 @@ __all__ = ["ABLATION_FILE", "TRIALS_SHARE", "RunOne", "Trials"]
 
 TRIALS_SHARE = 0.85
 """Of a budget, for trying; the rest is for the guard."""
+_SLACK_SHARE = 0.02
+"""Of a budget: equal parts of it are not missed by a breath."""
 
 ABLATION_FILE = "ablation.json"
 """Record of an ablation, in its folder."""
@@ -60,7 +62,7 @@ class Trials:
     ) -> None:
         self.names, self.root = tuple(names), root
         self._run, self._folder = run, root / folder
-        self._budget_seconds, self._own_budget_seconds = budget_seconds, own_budget_seconds
+        self._budget_seconds, self.own_budget_seconds = budget_seconds, own_budget_seconds
 
     def train(self, name: str, *, stop_at: float = 1.0) -> TrainingOutcome:
         """Runs or resumes one up to a share of its steps, and does not deliver.
@@ -74,7 +76,7 @@ class Trials:
             name,
             directory=self._folder / name,
             model_directory=self.root / "model",
-            budget_seconds=self._own_budget_seconds,
+            budget_seconds=self.own_budget_seconds,
             guard_budget_seconds=self._budget_seconds,
             # The same dev utterances for all, or they could not be compared.
             sizes=self._sizes(),
@@ -113,7 +115,7 @@ class Trials:
         from accelerate import PartialState
         from accelerate.utils import broadcast_object_list
 
-        left = TRIALS_SHARE * self._budget_seconds - 60 * sum(map(self.minutes, self.names))
+        left = (TRIALS_SHARE + _SLACK_SHARE) * self._budget_seconds - 60 * sum(map(self.minutes, self.names))
         return broadcast_object_list([left])[0] if PartialState().num_processes > 1 else left
 
     def _sizes(self) -> Sizes | None:

@@ -39,6 +39,7 @@ class Trainings:
         self.discarded = []
         self.calls_left = math.inf
         self.seconds_left = math.inf
+        self.own_budget_seconds = None
 
     def train(self, name, *, stop_at):
         if self.calls_left <= 0:
@@ -138,6 +139,43 @@ def test_the_record_says_what_is_known_and_what_is_not(tmp_path):
     assert set(facts["dropped_unproven"]) == set("12346") - proven - set(trainings_left(facts))
     assert facts["steps"]["6"] == 2
     assert facts["minutes"]["4"] == STEPS / 10
+
+
+def test_a_dev_loss_that_is_no_number_is_a_divergence(tmp_path, monkeypatch):
+    trainings = Trainings(tmp_path, {"1": 30, "2": 12})
+    train = trainings.train
+
+    def broken(name, *, stop_at):
+        outcome = train(name, stop_at=stop_at)
+        if name == "2":
+            outcome.last_dev = outcome.best_dev = (0.0, math.nan)
+        return outcome
+
+    monkeypatch.setattr(trainings, "train", broken)
+    facts = finished(tmp_path, trainings)
+    assert facts["chosen"] == "1"
+    assert facts["rungs"][0]["standings"][1]["why"] == "step 2: the dev loss is nan"
+
+
+def test_forecasts_end_where_the_budget_of_a_training_does(tmp_path, monkeypatch):
+    """A plan of 90 s, 10 of them spent, under a budget of 60 s of its own: 50 s of work are ahead."""
+    trainings = Trainings(tmp_path, {"1": 30, "2": 12})
+    trainings.own_budget_seconds = 60.0
+    train = trainings.train
+
+    def planned(name, *, stop_at):
+        outcome = train(name, stop_at=stop_at)
+        outcome.plan = Plan(
+            total_steps=STEPS, eval_steps=STEPS, steps_per_epoch=4, batch_size=1, step_seconds=9.0, eval_seconds=8.0,
+            spent_seconds=10.0,
+        )  # fmt: skip
+        assert outcome.plan.seconds == 90.0
+        return outcome
+
+    monkeypatch.setattr(trainings, "train", planned)
+    finished(tmp_path, trainings)
+    legs = json.loads((tmp_path / "legs.json").read_text())
+    assert (legs["1"]["0.25"]["entry_seconds"], legs["1"]["0.25"]["work_seconds"]) == (10.0, 50.0)
 
 
 def test_where_all_diverge_there_is_nothing_to_deliver(tmp_path):
