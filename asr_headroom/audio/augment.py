@@ -18,17 +18,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from asr_headroom.audio.noise import add_noise, drawn_noise, recorded_noise
+from asr_headroom.audio.noise import add_noise, drawn_noise, noise_of, recorded_noise
 from asr_headroom.audio.rooms import measured_response, reverberate, simulated_response
 from asr_headroom.audio.spans import Spans, SpecConfig, draw_spans, hide_in_waveform
 from asr_headroom.audio.speed import change_speed
 from asr_headroom.audio.telephone import Codec, telephone
-from asr_headroom.audio.waveform import AudioSource
+from asr_headroom.audio.waveform import AudioSource, read_info, read_waveform
 from asr_headroom.errors import ConfigError
 
 __all__ = ["Alteration", "AugmentConfig", "Augmentation", "NoiseConfig", "RoomConfig", "TelephoneConfig"]
 
 _KEPT_RESPONSES = 64
+_KEPT_NOISE_SECONDS = 1800.0
+"""Recordings of noise that last no longer than this together are kept in memory once read (115 MB at 16 kHz)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,9 @@ class Augmentation:
         seed: of all draws.
         noises: recordings of noise; empty generates it.
         responses: measured impulse responses; empty simulates rooms.
+
+    Raises:
+        AudioError: a recording of noise cannot be opened.
     """
 
     def __init__(
@@ -143,6 +148,8 @@ class Augmentation:
         self._measured = functools.lru_cache(maxsize=_KEPT_RESPONSES)(
             lambda index, sampling_rate: measured_response(self.responses[index], sampling_rate)
         )
+        self._keeps_noises = sum(read_info(noise).duration for noise in self.noises) <= _KEPT_NOISE_SECONDS
+        self._noise = functools.cache(lambda index, sampling_rate: read_waveform(self.noises[index], sampling_rate))
 
     def alteration(self, utterance_id: str, pass_number: int) -> Alteration:
         """What happens to an utterance in a pass over its data (without a mixture, an epoch), counted from 0."""
@@ -159,13 +166,16 @@ class Augmentation:
     def response(self, draw: np.random.Generator, sampling_rate: int) -> np.ndarray:
         """[taps] float32: a measured room or a simulated one."""
         if self.responses:
-            return self._measured(int(draw.integers(len(self.responses))), sampling_rate)
+            return self._measured(_index(draw, self.responses), sampling_rate)
         return simulated_response(draw, float(draw.uniform(*_ends(self.config.rooms.rt60))), sampling_rate)
 
     def noise(self, draw: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
         """[samples] float32: recorded noise or generated."""
         if self.noises:
-            return recorded_noise(draw, num_samples, sampling_rate, self.noises)
+            index = _index(draw, self.noises)
+            if self._keeps_noises:
+                return noise_of(draw, num_samples, self._noise(index, sampling_rate))
+            return recorded_noise(draw, num_samples, sampling_rate, self.noises[index])
         return drawn_noise(draw, num_samples, sampling_rate)
 
 
@@ -202,30 +212,34 @@ class Alteration:
         """
         config = self.augmentation.config
         changed = change_speed(samples, self.speed)
-        draw = self._draw("rooms")
-        if draw.random() < config.rooms.probability:
+        if draw := self._happens("rooms", config.rooms.probability):
             changed = reverberate(changed, self.augmentation.response(draw, sampling_rate))
-        draw = self._draw("noise")
-        if draw.random() < config.noise.probability:
+        if draw := self._happens("noise", config.noise.probability):
             snr = float(draw.uniform(*_ends(config.noise.snr)))
             changed = add_noise(changed, self.augmentation.noise(draw, len(changed), sampling_rate), snr)
-        draw = self._draw("telephone")
-        if draw.random() < config.telephone.probability:
+        if draw := self._happens("telephone", config.telephone.probability):
             changed = telephone(changed, sampling_rate, config.telephone.codecs[_index(draw, config.telephone.codecs)])
         if config.volume:
             changed = changed * np.float32(10 ** (self._draw("volume").uniform(*_ends(config.volume)) / 20))
         if self.hides_samples:
             changed = hide_in_waveform(changed, sampling_rate, self.spans(len(changed) / sampling_rate))
-        peak = float(np.abs(changed).max(initial=0.0))
+        peak = max(float(changed.max(initial=0.0)), -float(changed.min(initial=0.0)))
         return changed / np.float32(peak) if peak > 1 else changed
 
     def spans(self, duration: float) -> Spans:
         """What SpecAugment hides of the altered recording, which lasts ``duration`` seconds."""
+        if not self.augmentation.config.spec.probability:
+            return Spans()
         return draw_spans(self._draw("spec"), self.augmentation.config.spec, duration)
 
     def at_own_speed(self) -> Alteration:
         """The same without a change of speed, for an utterance that the model could not take otherwise."""
         return replace(self, speed=1.0)
+
+    def _happens(self, part: str, probability: float) -> np.random.Generator | None:
+        """Where the part's numbers come from, if it is this utterance's turn."""
+        draw = self._draw(part) if probability else None
+        return draw if draw is not None and draw.random() < probability else None
 
     def _draw(self, part: str) -> np.random.Generator:
         return self.augmentation.draw(self.utterance_id, self.pass_number, part)

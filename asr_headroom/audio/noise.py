@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from asr_headroom.audio.filtering import fast_length
 from asr_headroom.audio.waveform import AudioSource, read_info, read_waveform
 
-__all__ = ["add_noise", "colored_noise", "drawn_noise", "recorded_noise"]
+__all__ = ["add_noise", "colored_noise", "drawn_noise", "noise_of", "recorded_noise"]
 
 _LOWEST_HZ = 20.0
 _EXPONENTS = (0.0, 1.0, 2.0)
@@ -45,15 +44,20 @@ def drawn_noise(draw: np.random.Generator, num_samples: int, sampling_rate: int)
     return colored_noise(draw, fast_length(num_samples), sampling_rate, exponent, np.float32)[:num_samples]
 
 
+def noise_of(draw: np.random.Generator, num_samples: int, recording: np.ndarray) -> np.ndarray:
+    """[num_samples] float32 from a drawn place in a recording [samples], repeated where it is shorter."""
+    start = int(draw.integers(max(1, len(recording) - num_samples + 1)))
+    return np.resize(recording[start : start + num_samples], num_samples)
+
+
 def recorded_noise(
-    draw: np.random.Generator, num_samples: int, sampling_rate: int, recordings: Sequence[AudioSource]
+    draw: np.random.Generator, num_samples: int, sampling_rate: int, recording: AudioSource
 ) -> np.ndarray:
-    """[num_samples] float32 from a drawn place in a drawn recording, repeated where it is shorter.
+    """The same from a recording of which no more is read than is taken.
 
     Raises:
         AudioError: the recording cannot be read.
     """
-    recording = recordings[int(draw.integers(len(recordings)))]
     total, wanted = read_info(recording).duration, num_samples / sampling_rate
     start = float(draw.uniform(0, max(0.0, total - wanted)))
     # A hundredth of a second more, for what resampling rounds away.

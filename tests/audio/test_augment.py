@@ -126,6 +126,17 @@ def test_recordings_of_noise_and_rooms_are_used(tmp_path):
     assert np.abs(np.delete(heard, [4000, 4800])).max() < 1e-5
 
 
+def test_noise_too_long_to_be_kept_is_read_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr("asr_headroom.audio.augment._KEPT_NOISE_SECONDS", 1.0)
+    recording = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", recording, RATE, subtype="FLOAT")
+    noise = AugmentConfig(noise=NoiseConfig(probability=1.0, snr=(0.0,)))
+    added = altered(noise, noises=[tmp_path / "long.wav"]) - speech()
+    match = np.correlate(recording, added[:2000], "valid")
+    start = int(np.argmax(match))
+    assert np.corrcoef(recording[start : start + RATE], added)[0, 1] > 0.9999
+
+
 def test_models_without_log_mels_have_the_spans_hidden_in_the_waveform():
     config = AugmentConfig(spec=SpecConfig(probability=1.0, mel_masks=0, time_masks=1))
     alteration = Augmentation(config, seed=0).alteration("u", 0)

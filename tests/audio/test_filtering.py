@@ -21,7 +21,7 @@ def test_fast_lengths_are_the_next_smooth_numbers():
         assert fast_length(wanted) == next(n for n in smooth if n >= wanted)
 
 
-@pytest.mark.parametrize("taps", [1, 7, 400])
+@pytest.mark.parametrize("taps", [1, 7, 60, 400])
 def test_convolution_is_the_sum_it_says(taps):
     draw = np.random.default_rng(taps)
     samples = draw.standard_normal(250).astype(np.float32)

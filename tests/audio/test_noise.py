@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr_headroom.audio.noise import add_noise, colored_noise, drawn_noise, recorded_noise
+from asr_headroom.audio.noise import add_noise, colored_noise, drawn_noise, noise_of, recorded_noise
 
 RATE = 16_000
 
@@ -53,7 +53,7 @@ def test_recorded_noise_is_a_piece_of_the_recording(tmp_path):
     soundfile.write(tmp_path / "long.wav", long, RATE, subtype="FLOAT")
     starts = set()
     for seed in range(5):
-        piece = recorded_noise(np.random.default_rng(seed), RATE, RATE, [tmp_path / "long.wav"])
+        piece = recorded_noise(np.random.default_rng(seed), RATE, RATE, tmp_path / "long.wav")
         start = int(np.flatnonzero(long == piece[0])[0])
         assert np.array_equal(piece, long[start : start + RATE])
         starts.add(start)
@@ -63,5 +63,15 @@ def test_recorded_noise_is_a_piece_of_the_recording(tmp_path):
 def test_a_short_recording_is_repeated(tmp_path):
     short = np.random.default_rng(4).uniform(-0.5, 0.5, 700).astype(np.float32)
     soundfile.write(tmp_path / "short.wav", short, RATE, subtype="FLOAT")
-    piece = recorded_noise(np.random.default_rng(0), 2000, RATE, [tmp_path / "short.wav"])
+    piece = recorded_noise(np.random.default_rng(0), 2000, RATE, tmp_path / "short.wav")
     assert np.array_equal(piece, np.tile(short, 3)[:2000])
+
+
+def test_a_kept_recording_gives_pieces_from_all_over():
+    recording = np.arange(1000, dtype=np.float32)
+    pieces = [noise_of(np.random.default_rng(seed), 300, recording) for seed in range(200)]
+    assert all(np.array_equal(np.diff(piece), np.ones(299)) for piece in pieces)
+    starts = [int(piece[0]) for piece in pieces]
+    assert min(starts) < 30
+    assert 670 < max(starts) <= 700
+    assert np.array_equal(noise_of(np.random.default_rng(0), 5, recording[:2]), [0, 1, 0, 1, 0])
