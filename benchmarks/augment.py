@@ -1,8 +1,8 @@
 """Augmentation of ten-second recordings against audiomentations, transform by transform.
 
 Each gets the same samples, noise file and impulse response, and one thread. What each added is measured too, or the
-comparison would be of different things. Medians over alternating repetitions; microseconds of processor time per recording, so that other work on the machine matters
-little.
+comparison would be of different things. Medians over alternating repetitions; microseconds of processor time per
+recording, so that other work on the machine matters little.
 
     pip install audiomentations
     python benchmarks/augment.py
