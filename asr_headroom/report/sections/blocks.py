@@ -11,7 +11,20 @@ from typing import Any, ClassVar
 
 from asr_headroom.report.drawing import Figure
 
-__all__ = ["Block", "Cell", "Facts", "Grid", "Ledger", "Listings", "Notes", "Paragraph", "Plot", "Section", "ink_of"]
+__all__ = [
+    "Block",
+    "Cell",
+    "Facts",
+    "Grid",
+    "Ledger",
+    "ListenList",
+    "Listings",
+    "Notes",
+    "Paragraph",
+    "Plot",
+    "Section",
+    "ink_of",
+]
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,15 @@ class Listings:
 
 
 @dataclass(frozen=True)
+class ListenList:
+    """Suspect transcripts with their recordings; see :mod:`asr_headroom.report.doctor_page`."""
+
+    kind: ClassVar[str] = "listen"
+    items: Sequence[dict[str, Any]]
+    about: str
+
+
+@dataclass(frozen=True)
 class Ledger:
     """Minutes by stage; see :func:`asr_headroom.report.notes.ledger`."""
 
@@ -120,7 +142,7 @@ class Notes:
     items: Sequence[tuple[str, str]]
 
 
-Block = Grid | Paragraph | Plot | Listings | Ledger | Facts | Notes
+Block = Grid | Paragraph | Plot | Listings | ListenList | Ledger | Facts | Notes
 
 
 @dataclass(frozen=True, kw_only=True)
