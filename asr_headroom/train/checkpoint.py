@@ -42,6 +42,11 @@ class CheckpointFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def averaged(self) -> CheckpointFolder:
+        """Means of several checkpoints, under the step of the last."""
+        return CheckpointFolder(self.root.with_name("averaged"))
+
     def save(self, step: int, model: Trainable, state: dict[str, Any]) -> Path:
         """Writes one checkpoint.
 

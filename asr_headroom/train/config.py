@@ -108,6 +108,9 @@ class TrainConfig:
     ema: float = 0.0
     """Decay of a moving average of the weights, which is then what is evaluated and delivered; 0 takes none."""
 
+    average_checkpoints: int = 0
+    """At the end, the mean of so many of the last evaluated checkpoints is tried on dev too; 0 tries none."""
+
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     """bf16 computes in bfloat16 over float32 weights; auto does so on a GPU."""
 
@@ -170,6 +173,8 @@ class TrainConfig:
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 problems.append(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.average_checkpoints < 0 or self.average_checkpoints == 1:
+            problems.append(f"average_checkpoints is {self.average_checkpoints}; it must be 0, or at least 2")
         if not 0 < self.layer_decay <= 1:
             problems.append(f"layer_decay is {self.layer_decay}; it must be above 0 and at most 1")
         if self.method == "scratch":

@@ -118,11 +118,12 @@ class Delivery:
                     **self.facts,
                     "trainable_parameters": self.record.values["trainable_parameters"],
                     "best_step": best_step,
+                    "averaged_steps": list(self._averaged),
                     "guard": dict(outcome.facts) if outcome else None,
                     "minutes": self.ledger.minutes | dict(extra_minutes),
                 }
                 if alpha in (0.0, 1.0):
-                    self.checkpoints.export(best_step if alpha else 0, self.target, facts)
+                    (self._tuned if alpha else self.checkpoints).export(best_step if alpha else 0, self.target, facts)
                 else:
                     self.checkpoints.export_model(self.model, self.target, facts)
             self.accelerator.wait_for_everyone()
@@ -132,7 +133,7 @@ class Delivery:
         sets, known = self._sized(sizes), self._guard_record(best_step)
         if best_step == 0:
             return describe_base("no training step beat the base on dev", sets, known)
-        line = WeightLine.between_folders(self.model, self.checkpoints.path(0), self.checkpoints.path(best_step))
+        line = WeightLine.between_folders(self.model, self.checkpoints.path(0), self._tuned.path(best_step))
         outcome = run_guard(
             self.model,
             line,
@@ -150,11 +151,22 @@ class Delivery:
             logger.info("guard: %s is delivered: %s", what, outcome.reason)
         return outcome
 
+    @property
+    def _averaged(self) -> Sequence[int]:
+        """Steps whose mean is the best; none where a single step is."""
+        return self.record.values.get("best", {}).get("averaged", ())
+
+    @property
+    def _tuned(self) -> CheckpointFolder:
+        """Holds the best."""
+        return self.checkpoints.averaged if self._averaged else self.checkpoints
+
     def _guard_record(self, best_step: int | None = None) -> GuardRecord:
+        averaged = ", ".join(map(str, self._averaged))
         known = GuardRecord(
             self.directory / "guard.json",
             base=self.facts,
-            tuned=f"step {best_step}",
+            tuned=f"mean of steps {averaged}" if averaged else f"step {best_step}",
             writes=self.accelerator.is_main_process,
         )
         self.accelerator.wait_for_everyone()  # all have read before one writes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -51,6 +53,16 @@ class Evaluation:
         share = replace(eval_set, utterances=self._processes.share(eval_set.utterances))
         own = self._measure(model, share) if share.utterances else []
         return self._processes.joined(own)
+
+    def dev_row(self, step: int, dev: EvaluationSet) -> tuple[dict[str, Any], dict[str, Any]]:
+        """One evaluation: a line of the history, and the same with the errors and length of each utterance."""
+        counts = self.measured(self._model, dev)
+        total = ErrorCounts.total(counts)
+        loss = self.dev_loss(len(dev.utterances))
+        row = {"step": step, "dev_loss": loss, "dev_error_rate": total.error_rate, "dev": dataclasses.asdict(total)}
+        row = self._processes.agreed(row)
+        told = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
+        return row, told | {"dev_counts": [(count.errors, count.reference_length) for count in counts]}
 
     @torch.no_grad()
     def dev_loss(self, count: int) -> float:

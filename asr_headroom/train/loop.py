@@ -18,7 +18,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,8 @@ from asr_headroom.data.batching import RepeatedOrder, StepOrder, TrainingOrder
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.data.mixing import MixedOrder, Mixture
 from asr_headroom.errors import TrainingError
-from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.provenance import collect_provenance
-from asr_headroom.results.store import write_whole
 from asr_headroom.stopping import StopRequests
 from asr_headroom.train.checkpoint import CheckpointFolder
 from asr_headroom.train.config import TrainConfig
@@ -40,57 +37,24 @@ from asr_headroom.train.delivery import Delivery
 from asr_headroom.train.evaluation import Evaluation
 from asr_headroom.train.feed import Feed
 from asr_headroom.train.guard import EvaluationSet, Measure
+from asr_headroom.train.history import History
 from asr_headroom.train.memory import expected_peak_memory
 from asr_headroom.train.methods import trainable_parameters
 from asr_headroom.train.objectives import MakeObjective, supervised
+from asr_headroom.train.outcome import TrainingOutcome
 from asr_headroom.train.plan import Plan, Sizes, evaluation_sizes, make_plan
 from asr_headroom.train.probe import probe_step_seconds
 from asr_headroom.train.processes import Processes, make_accelerator
 from asr_headroom.train.progress import LogWindow
 from asr_headroom.train.record import RunRecord
 from asr_headroom.train.stepper import Stepper
+from asr_headroom.train.weight_line import place_mean
 
 __all__ = ["Training", "TrainingOutcome"]
 
 logger = logging.getLogger(__name__)
 
 _PROBE_UTTERANCES = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOutcome:
-    """What a run ended with.
-
-    Attributes:
-        model_directory: what is delivered; None when delivery was not asked for.
-        best_step: 0 when no step beat the starting point on dev.
-        best_dev: error rate and loss on dev at that step.
-        best_counts: errors and reference units of each dev utterance at that step.
-        last_dev: error rate and loss on dev at the last evaluation.
-        last_counts: of each dev utterance there.
-        alpha: delivered point between base (0) and best step (1).
-        delivered_because: the guard's reason.
-        plan: what was planned.
-        stopped_at: last step taken.
-        reason: why it stopped: ``done``, ``budget``, ``early stop``, ``paused`` where ``stop_at`` asked for it, or what
-            the objective said.
-        sizes: of the evaluations.
-        minutes: spent, by stage.
-    """
-
-    model_directory: Path | None
-    best_step: int
-    best_dev: tuple[float, float]
-    best_counts: Sequence[tuple[int, int]]
-    last_dev: tuple[float, float]
-    last_counts: Sequence[tuple[int, int]]
-    alpha: float
-    delivered_because: str
-    plan: Plan
-    stopped_at: int
-    reason: str
-    sizes: Sizes
-    minutes: Mapping[str, float]
 
 
 class Training:
@@ -115,8 +79,8 @@ class Training:
         model_directory: where to deliver; by default ``model`` in the directory.
         minutes_elsewhere: to be told in the delivered model's ledger, spent by runs it was chosen among.
         deliver: False stops before the guard; the same run, asked to deliver, goes on from there.
-        stop_at: share of the plan's steps after which it is evaluated, saved and left alone; the same run, asked for a
-            larger share, goes on from there under the same learning rates.
+        stop_at: share of the plan's steps after which it is evaluated, not before, saved and left alone; the same run,
+            asked for a larger share, goes on from there under the same learning rates.
         steps_per_batch: optimiser steps in a row on the same utterances, for objectives that learn from them again.
         make_objective: what a step minimises; by default the supervised loss, regularised as the config says.
         clock: for the budget.
@@ -195,7 +159,7 @@ class Training:
             augmentation=augmentation,
         )
         self._checkpoints = CheckpointFolder(directory / "checkpoints")
-        self._history: list[dict[str, Any]] = []
+        self._history = History(directory / "history.jsonl")
 
     # ------------------------------------------------------------------ the run
 
@@ -250,37 +214,23 @@ class Training:
             step, best = self._restore()
         self._sizes = self._frozen_sizes()
         if step == 0:
-            if not self._history:
+            if not self._history.rows:
                 best = self._evaluate_and_save(0, best)
             if self._wants_delivery:
                 self._delivery.measure_base(self._sizes)
         plan = self._frozen_plan()
         with self._ledger.stage("train"):  # reading audio included; evaluating and saving are booked on their own
             step, best, reason = self._take_steps(step, best, plan)
+        if reason != "paused" and self.config.average_checkpoints:
+            best = self._average_last(best, plan)
         status = "running" if reason == "paused" else "trained"
         self._save_record(status=status, best=best, stopped_at=step, reason=reason)
 
     def _stored_outcome(self) -> TrainingOutcome:
-        record = self._record.values
-        last = record.get("last", record["best"])
-        return TrainingOutcome(
-            model_directory=self._model_directory if record["status"] == "complete" else None,
-            best_step=record["best"]["step"],
-            best_dev=(record["best"]["dev_error_rate"], record["best"]["dev_loss"]),
-            best_counts=[(errors, length) for errors, length in record["best"]["dev_counts"]],
-            last_dev=(last["dev_error_rate"], last["dev_loss"]),
-            last_counts=[(errors, length) for errors, length in last["dev_counts"]],
-            alpha=record.get("alpha", 1.0),
-            delivered_because=record.get("delivered_because", ""),
-            plan=Plan(**record["plan"]),
-            stopped_at=record["stopped_at"],
-            reason=record["reason"],
-            sizes=Sizes(**record["sizes"]),
-            minutes=record["minutes"],
-        )
+        return TrainingOutcome.from_record(self._record.values, self._model_directory)
 
     def _take_steps(self, step: int, best: dict[str, Any], plan: Plan) -> tuple[int, dict[str, Any], str]:
-        evaluated = self._history[-1]["step"] if self._history else -1
+        evaluated = self._history.steps[-1] if self._history.rows else -1
         window = LogWindow(self._clock)
         # Rounding errors must not add a step.
         stop = min(plan.total_steps, math.ceil(self._stop_at * plan.total_steps - 1e-9))
@@ -295,9 +245,10 @@ class Training:
                 self._log(step, plan, window)
                 self._save_record(status="running")  # so that what a kill costs still counts against the budget
             # Another step must fit before the last evaluation and the guard, or this was the last step.
-            rest = (plan.eval_seconds or 0.0) + plan.guard_seconds
+            evaluations = 2 if self.config.average_checkpoints else 1
+            rest = evaluations * (plan.eval_seconds or 0.0) + plan.guard_seconds
             over = bool(totals.stop) or self._agreed(self._budget.remaining < rest + window.seconds_per_step)
-            if over or step % plan.eval_steps == 0 or step == stop:
+            if over or step == stop or (reason == "done" and step % plan.eval_steps == 0):
                 best = self._evaluate_and_save(step, best)
                 evaluated = step
             if over and step < plan.total_steps:
@@ -315,37 +266,60 @@ class Training:
 
     def _evaluate_and_save(self, step: int, best: dict[str, Any]) -> dict[str, Any]:
         with self._ledger.stage("evaluate"), self._stepper.kept_weights():
-            counts = self._evaluation.measured(self.model, self._dev.first(self._sizes.eval_utterances))
-            total = ErrorCounts.total(counts)
-            dev_loss = self._evaluation.dev_loss(self._sizes.eval_utterances)
-        row = {
-            "step": step,
-            "dev_loss": dev_loss,
-            "dev_error_rate": total.error_rate,
-            "dev": dataclasses.asdict(total),
-        }
-        row = self._agreed(row)
-        self._history.append(row)
-        last = {name: row[name] for name in ("step", "dev_error_rate", "dev_loss")}
-        last["dev_counts"] = [(count.errors, count.reference_length) for count in counts]
+            row, last = self._evaluation.dev_row(step, self._dev.first(self._sizes.eval_utterances))
+        self._history.rows.append(row)
         self._save_record(last=last)
-        if (row["dev_error_rate"], row["dev_loss"]) < (best["dev_error_rate"], best["dev_loss"]):
+        if _is_better(last, best):
             best = last
-        marker = "  best so far" if best["step"] == step else ""
         self._say(
-            "step %d  dev loss %.3f nats  dev error rate %.2f %%%s", step, dev_loss, 100 * total.error_rate, marker
+            "step %d  dev loss %.3f nats  dev error rate %.2f %%%s",
+            step,
+            row["dev_loss"],
+            100 * row["dev_error_rate"],
+            "  best so far" if best is last else "",
         )
         self._save_checkpoint(step, best)
         return best
+
+    def _steps_to_average(self) -> list[int]:
+        count = self.config.average_checkpoints
+        return [step for step in self._history.steps if step][-count:] if count else []
+
+    def _average_last(self, best: dict[str, Any], plan: Plan) -> dict[str, Any]:
+        """The mean of the last checkpoints' weights, where it is better on dev than each of them; else ``best``."""
+        steps = self._steps_to_average()
+        rest = (plan.eval_seconds or 0.0) + plan.guard_seconds
+        if len(steps) < 2 or not self._agreed(self._budget.remaining > rest):
+            return best
+        with self._ledger.stage("evaluate"):
+            place_mean(self.model.module, [self._checkpoints.path(step) for step in steps])
+            row, mean = self._evaluation.dev_row(steps[-1], self._dev.first(self._sizes.eval_utterances))
+        mean["averaged"] = steps
+        better = _is_better(mean, best)
+        self._say(
+            "mean of steps %s  dev loss %.3f nats  dev error rate %.2f %%%s",
+            ", ".join(map(str, steps)),
+            row["dev_loss"],
+            100 * row["dev_error_rate"],
+            "  best so far" if better else "",
+        )
+        if not better:
+            return best
+        with self._ledger.stage("save"):
+            if self._processes.is_main:
+                self._checkpoints.averaged.save(steps[-1], self.model, {"best": mean})
+            self._processes.wait()
+        return mean
 
     def _save_checkpoint(self, step: int, best: dict[str, Any]) -> None:
         with self._ledger.stage("save"), self._stepper.kept_weights():
             if self._processes.is_main:
                 # History first: rows beyond the last checkpoint are dropped on resuming, missing ones never come back.
-                self._write_history()
+                self._history.write()
                 self._checkpoints.save(step, self.model, {"step": step, "best": best, **self._stepper.state_dict()})
                 # The base is one end of the guard's line.
-                self._checkpoints.keep_only({0, step, best["step"]} if self._guard_sets else {step, best["step"]})
+                kept = {step, best["step"], *self._steps_to_average()} | ({0} if self._guard_sets else set())
+                self._checkpoints.keep_only(kept)
             self._processes.wait()
         self._save_record(status="running", best=best, stopped_at=step)
 
@@ -363,7 +337,7 @@ class Training:
 
     def _patience_spent(self, best: dict[str, Any], step: int) -> bool:
         patience = self.config.early_stopping_patience
-        return patience is not None and sum(row["step"] > best["step"] for row in self._history) >= patience
+        return patience is not None and sum(step > best["step"] for step in self._history.steps) >= patience
 
     # ------------------------------------------------------------------ plan and record
 
@@ -454,14 +428,7 @@ class Training:
             return 0, best
         state = self._checkpoints.restore(steps[-1], self.model.module)
         self._stepper.load_state_dict(state)
-        history = self.directory / "history.jsonl"
-        try:
-            rows = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
-            self._history = [row for row in rows if row["step"] <= state["step"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TrainingError(
-                f"{history}: cannot be read ({error}); delete it, the training goes on without"
-            ) from error
+        self._history.read(state["step"])
         self._say("resumed from step %d in %s", state["step"], self.directory)
         return state["step"], state["best"]
 
@@ -499,9 +466,6 @@ class Training:
     def _save_record(self, **changes: Any) -> None:
         self._record.save(**changes, minutes=self._ledger.minutes)
 
-    def _write_history(self) -> None:
-        write_whole(self.directory / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self._history))
-
     def _say(self, message: str, *values: Any) -> None:
         if self._processes.is_main:
             logger.info(message, *values)
@@ -509,3 +473,7 @@ class Training:
     def _log(self, step: int, plan: Plan, window: LogWindow) -> None:
         left = min((plan.total_steps - step) * window.seconds_per_step, self._budget.remaining)
         self._say("step %d/%d  %s  %s left", step, plan.total_steps, window.line(), format_minutes(left))
+
+
+def _is_better(row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    return (row["dev_error_rate"], row["dev_loss"]) < (best["dev_error_rate"], best["dev_loss"])

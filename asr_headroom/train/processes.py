@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
-from asr_headroom.errors import TrainingError
+from asr_headroom.errors import ConfigError, TrainingError
 
 __all__ = ["Processes", "join_processes", "make_accelerator", "uses_bf16"]
 
@@ -25,6 +25,8 @@ _BUCKET_ELEMENTS = 16_000_000
 
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket Timeout", "Timed out waiting")
 """What gloo says when a process at the other end has gone."""
+
+_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP")
 
 T = TypeVar("T")
 
@@ -43,13 +45,23 @@ def uses_bf16(mixed_precision: Literal["auto", "no", "bf16"]) -> bool:
 
 
 def make_accelerator(mixed_precision: Literal["auto", "no", "bf16"]) -> Accelerator:
-    """Device, precision and processes of one training."""
+    """Device, precision and processes of one training.
+
+    Raises:
+        ConfigError: accelerate was launched to cut the weights into shards.
+    """
     join_processes()
     # Accelerate keeps the precision of a process's first Accelerator for ever; a recipe trains several times.
     AcceleratorState._reset_state()
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision="bf16" if uses_bf16(mixed_precision) else "no", cpu=not torch.accelerator.is_available()
     )
+    if accelerator.distributed_type.value in _SHARDED:
+        raise ConfigError(
+            f"{accelerator.distributed_type.value} cuts the weights into shards, and here each process holds them all; "
+            "launch without it, and let a large model fit by method lora, quantization 4bit or gradient_checkpointing"
+        )
+    return accelerator
 
 
 class Processes:

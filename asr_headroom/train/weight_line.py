@@ -6,7 +6,7 @@ Low-rank updates start from nothing, so their scale is: ``B`` is multiplied, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from asr_headroom.errors import TrainingError
 from asr_headroom.models.protocols import Trainable
 
-__all__ = ["StoredTensors", "WeightLine"]
+__all__ = ["StoredTensors", "WeightLine", "place_mean"]
 
 _LORA_B = ("lora_B", "lora_embedding_B")
 _LORA_A = ("lora_A", "lora_embedding_A")
@@ -54,6 +54,25 @@ class StoredTensors(Mapping[str, torch.Tensor]):
 
     def __len__(self) -> int:
         return len(self._file_of)
+
+
+class _MeanTensors(Mapping[str, torch.Tensor]):
+    """The mean of several folders' weights, computed one tensor at a time."""
+
+    def __init__(self, folders: Sequence[StoredTensors]) -> None:
+        self._folders = folders
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensors = [folder[name] for folder in self._folders]
+        if not tensors[0].is_floating_point():
+            return tensors[-1]
+        return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(tensors[0].dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._folders[0])
+
+    def __len__(self) -> int:
+        return len(self._folders[0])
 
 
 class WeightLine:
@@ -117,6 +136,19 @@ class WeightLine:
             if tuned.is_floating_point():
                 tuned = torch.lerp(self._base[name], tuned, alpha)
             state[name].copy_(tuned)
+
+
+def place_mean(module: nn.Module, folders: Sequence[Path]) -> None:
+    """Puts a model at the mean of the weights of several of its checkpoints.
+
+    Of low-rank updates the mean is that of each factor: near enough to that of the products for steps of one run.
+
+    Raises:
+        TrainingError: a checkpoint is missing or damaged.
+    """
+    pattern = "adapter_model*.safetensors" if hasattr(module, "peft_config") else "model*.safetensors"
+    mean = _MeanTensors([StoredTensors(folder, pattern) for folder in folders])
+    WeightLine(module, mean, mean).move(1.0)
 
 
 def _refuse_other_adapters(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -362,11 +362,11 @@ def test_a_raised_budget_goes_on_with_the_frozen_plan(tmp_path):
 def test_killed_while_it_saves_the_history_stays_whole(tmp_path, moment):
     start(tmp_path / "whole", short()).run()
     cut = start(tmp_path / "cut", short())
-    write_history, save = cut._write_history, cut._checkpoints.save
+    write_history, save = cut._history.write, cut._checkpoints.save
 
     def killed_after_history():
         write_history()
-        if moment == "history" and len(cut._history) == 3:
+        if moment == "history" and len(cut._history.rows) == 3:
             raise Stopped
 
     def killed_after_checkpoint(step, *arguments):
@@ -374,7 +374,7 @@ def test_killed_while_it_saves_the_history_stays_whole(tmp_path, moment):
         if moment == "checkpoint" and step == 4:
             raise Stopped
 
-    cut._write_history, cut._checkpoints.save = killed_after_history, killed_after_checkpoint
+    cut._history.write, cut._checkpoints.save = killed_after_history, killed_after_checkpoint
     with pytest.raises(Stopped):
         cut.run()
     start(tmp_path / "cut", short()).run()
