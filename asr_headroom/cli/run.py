@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="STEP.FIELD=VALUE", action="append", default=[], help="override one setting")
     parser.add_argument("--jobs", type=int, metavar="N", help="steps that run beside each other [the recipe's, else 1]")
     parser.add_argument("--list", action="store_true", help="list the packaged recipes")
-    parser.add_argument("--dry-run", action="store_true", help="check the recipe, print its steps and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the recipe, print its steps with a forecast and stop"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,10 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.recipe:
         raise UsageError("name a recipe, or the path of a .yaml file (`asr-headroom run --list` shows what there is)")
     if arguments.dry_run:
+        from asr_headroom.recipes.forecast import forecast_step
+
         recipe = load_recipe(arguments.recipe, arguments.set)
         for step in recipe.steps:
             after = f"  after {', '.join(step.needs)}" if step.needs else ""
             print(f"{step.name:<24} {step.verb:<8} {recipe.fingerprints[step.name]}{after}")
+            for line in forecast_step(step):
+                print(f"    {line}")
         return 0
     output = Path(arguments.output or Path("runs") / Path(arguments.recipe).stem)
     run_recipe(arguments.recipe, output=output, overrides=arguments.set, jobs=arguments.jobs, say=print)

@@ -186,6 +186,8 @@ _WHISPER = {
     "distil-whisper/distil-medium.en": (1024, 24, 2, 51_864, 80),
     "distil-whisper/distil-large-v2": (1280, 32, 2, 51_865, 80),
     "distil-whisper/distil-large-v3": (1280, 32, 2, 51_866, 128),
+    "bofenghuang/whisper-large-v3-french-distil-dec4": (1280, 32, 4, 51_866, 128),
+    "BELLE-2/Belle-whisper-large-v3-zh": (1280, 32, 32, 51_866, 128),
 }
 
 

@@ -21,7 +21,7 @@ from asr_headroom.models.architecture import Architecture, known_architectures, 
 from asr_headroom.models.dimensions import published_dimensions
 from asr_headroom.models.network_kinds import NETWORK_KINDS, NetworkKind, Stage
 
-__all__ = ["Matrix", "Network", "build_network", "describe_model"]
+__all__ = ["Matrix", "Network", "build_network", "describe_model", "network_of_whisper"]
 
 
 class Matrix(NamedTuple):
@@ -149,17 +149,30 @@ def describe_model(model_id: str, *, fresh_vocabulary: int | None = None) -> Arc
     shape = read_architecture(model_id)
     if fresh_vocabulary is None:
         return shape
-    encoder = {
-        "model_type": "whisper_ctc",
+    headed = {**_whisper_config(shape), "model_type": "whisper_ctc", "decoder_start_token_id": 0}
+    return build_network(headed, source=source, fresh_vocabulary=fresh_vocabulary)
+
+
+def network_of_whisper(shape: Architecture) -> Network:
+    """The same Whisper, described as the other families are."""
+    return build_network({**_whisper_config(shape), "model_type": "whisper"})
+
+
+def _whisper_config(shape: Architecture) -> dict[str, Any]:
+    return {
         "d_model": shape.d_model,
         "encoder_layers": shape.encoder_layers,
+        "decoder_layers": shape.decoder_layers,
         "encoder_attention_heads": shape.encoder_heads,
+        "decoder_attention_heads": shape.decoder_heads,
         "encoder_ffn_dim": shape.encoder_ffn,
+        "decoder_ffn_dim": shape.decoder_ffn,
+        "vocab_size": shape.vocab_size,
         "num_mel_bins": shape.num_mel_bins,
         "max_source_positions": shape.max_source_positions,
-        "decoder_start_token_id": 0,
+        "max_target_positions": shape.max_target_positions,
+        "pad_token_id": 0,
     }
-    return build_network(encoder, source=source, fresh_vocabulary=fresh_vocabulary)
 
 
 def build_network(config: Mapping[str, Any], *, source: str = "", fresh_vocabulary: int | None = None) -> Network:
@@ -176,8 +189,7 @@ def build_network(config: Mapping[str, Any], *, source: str = "", fresh_vocabula
     model_type = str(config.get("model_type"))
     if model_type not in NETWORK_KINDS:
         raise ModelError(
-            f"{source}: is of type {model_type!r}; cost and memory are forecast for: "
-            f"whisper, {', '.join(NETWORK_KINDS)}"
+            f"{source}: is of type {model_type!r}; cost and memory are forecast for: {', '.join(sorted(NETWORK_KINDS))}"
         )
     kind = NETWORK_KINDS[model_type]
     module = _build(kind, config, source, fresh_vocabulary)

@@ -297,6 +297,15 @@ NETWORK_KINDS: dict[str, NetworkKind] = {
         "lm_head",
         (Stage("", "audio", 50, queries=".linear_q", kept=1.5, scores=4),),
     ),
+    # For decoding alone: training has a finer description in asr_headroom.models.architecture.
+    "whisper": NetworkKind(
+        "transformers.WhisperForConditionalGeneration",
+        ("q_proj", "k_proj", "v_proj", "out_proj"),
+        "proj_out",
+        (*_whisper_encoder(r"model\.encoder"), *_decoder(r"model\.decoder", 50, "proj_out")),
+        max_duration=30.0,
+        prompt_tokens=4,
+    ),
     "whisper_ctc": NetworkKind(
         "asr_headroom.models.whisper_ctc.WhisperForCTC",
         r"encoder\..*\.(q_proj|k_proj|v_proj|out_proj)",

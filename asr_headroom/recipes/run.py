@@ -35,7 +35,7 @@ from asr_headroom.recipes.workers import Workers
 from asr_headroom.results.store import write_json
 from asr_headroom.stopping import StopRequests
 
-__all__ = ["Recipe", "Step", "load_recipe", "recipe_names", "run_recipe"]
+__all__ = ["Recipe", "Step", "load_recipe", "recipe_names", "resolve_package", "run_recipe"]
 
 logger = logging.getLogger(__name__)
 
@@ -378,6 +378,11 @@ def _strings(value: Any) -> list[str]:
         return [value]
     children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return [text for child in children for text in _strings(child)]
+
+
+def resolve_package(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with ``${package}`` in place; references to other steps stay as they are."""
+    return _resolve(settings, {})
 
 
 def _resolve(value: Any, folders: Mapping[str, Path]) -> Any:

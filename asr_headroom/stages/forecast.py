@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from asr_headroom.budget import format_minutes
-from asr_headroom.errors import ConfigError, DataError
-from asr_headroom.models.architecture import Architecture, read_architecture
-from asr_headroom.stages.training_data import load_sources, make_mixture
+from asr_headroom.errors import DataError
+from asr_headroom.models.architecture import Architecture
+from asr_headroom.models.network import Network, describe_model
+from asr_headroom.models.vocabulary import Vocabulary, normalizer_for_targets
+from asr_headroom.stages.expected_data import ExpectedSource, expected_sources, is_unspaced, target_tokens
+from asr_headroom.stages.training_data import make_mixture
 from asr_headroom.stages.trials import TRIALS_SHARE
-from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 from asr_headroom.train.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from asr_headroom.stages.train import TrainStageConfig
+    from asr_headroom.train.memory import MemoryForecast
 
 __all__ = ["TrainingForecast", "forecast_training"]
 
 _PROMPT_TOKENS = 5
-"""Start, language, task, no timestamps, and the end."""
-_CHARACTERS_PER_TOKEN = {"spaced": 3.5, "unspaced": 1.0}
-"""Roughly, as no tokenizer is read; the text is a small part of a step."""
+"""Of Whisper: start, language, task, no timestamps, and the end."""
 _TRAINING_SHARE = 0.75
 """Of a budget; evaluations and the guard may take the rest, and what they take no dimension tells."""
+_UNCERTAINTY = {"whisper": (1.3, 1.2), "any": (2.0, 1.4)}
+"""Factors either way within which time and memory came out in benchmarks/forecast.py and, for the other families, for
+models of 10 to 40 million weights on a CPU (experiments/LOG.md)."""
+_FRESH_HEAD = {"spaced": 64, "unspaced": 4000}
+"""Characters of a fresh head where no transcript is at hand; few of a model's weights hang on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,8 @@ class TrainingForecast:
         training_seconds: of all steps; evaluations and the guard come on top.
         peak_memory: bytes of one process, on the longest batch.
         device: that the forecast is for.
+        uncertainty: factors either way for time and memory.
+        source: where the model's dimensions are from, where that is no file at hand.
     """
 
     parameters: int
@@ -53,30 +62,35 @@ class TrainingForecast:
     training_seconds: float
     peak_memory: int
     device: str
+    uncertainty: tuple[float, float] = _UNCERTAINTY["whisper"]
+    source: str = ""
 
     def lines(self) -> list[str]:
         """For the terminal."""
         plan = self.plan
         epochs = plan.total_steps / plan.steps_per_epoch
         long = f", {self.too_long} too long for the model" if self.too_long else ""
+        slow, large = self.uncertainty
+        minutes = [format_minutes(self.training_seconds * factor) for factor in (1, 1 / slow, slow)]
+        gigabytes = [f"{self.peak_memory * factor / 1e9:.1f}" for factor in (1, 1 / large, large)]
         return [
             f"model: {self.parameters:,} parameters, {self.trainable_parameters:,} of them trained",
+            *([f"dimensions: {self.source}"] if self.source else []),
             f"data: {self.utterances:,} utterances, {format_minutes(self.audio_seconds)} of audio{long}",
             f"steps: {plan.total_steps:,} of {plan.batch_size} utterances ({epochs:.2f} epochs), "
             f"about {plan.step_seconds:.3g} s each on this {self.device}",
-            f"training: about {format_minutes(self.training_seconds)}, evaluations and guard not counted",
-            f"memory: about {self.peak_memory / 1e9:.1f} GB at most",
+            f"training: about {minutes[0]} ({minutes[1]} to {minutes[2]}), evaluations and guard not counted",
+            f"memory: about {gigabytes[0]} GB at most ({gigabytes[1]} to {gigabytes[2]})",
         ]
 
 
 def forecast_training(config: TrainStageConfig) -> TrainingForecast:
-    """Parameters, steps, minutes and memory, from the model's dimensions and the manifest's durations.
+    """Parameters, steps, minutes and memory, from the model's dimensions and the data's durations.
 
     The device's speed is measured in a second; no weight and no audio is read. A training that runs makes its plan from
     a probe of real steps instead, which is more exact.
 
     Raises:
-        ConfigError: the model is to get a fresh head.
         ModelError: the model's dimensions are not known.
         DataError: the training data cannot be read, or nothing in it is short enough.
         TrainingError: the budget does not hold a step.
@@ -84,67 +98,123 @@ def forecast_training(config: TrainStageConfig) -> TrainingForecast:
     import torch
 
     from asr_headroom.stages.train import budget_seconds
-    from asr_headroom.train.forecast import Workload, forecast_memory, forecast_step_seconds, resident_memory_now
 
-    if config.vocabulary == "from-data":
-        raise ConfigError("a dry run knows no fresh head; the training itself plans from a probe of its first steps")
-    architecture = read_architecture(config.model)
-    sources = load_sources(config)
-    heard = [
-        [u for u in source.loaded.manifest if u.measured_duration() <= architecture.max_duration] for source in sources
-    ]
-    for source, utterances in zip(sources, heard, strict=True):
-        if not utterances:
-            raise DataError(f"{source.name}: no utterance is at most {architecture.max_duration:g} s long")
+    sources = expected_sources(config)
+    model = describe_model(config.model, fresh_vocabulary=_fresh_vocabulary(config, sources))
+    heard = [[i for i, seconds in enumerate(s.durations) if seconds <= model.max_duration] for s in sources]
+    for source, indices in zip(sources, heard, strict=True):
+        if not indices:
+            raise DataError(f"{source.name}: no utterance is at most {model.max_duration:g} s long")
     mixture = make_mixture(config, tuple(map(len, heard)), has_replay=sources[-1].is_replay)
-    kept = [utterance for utterances in heard for utterance in utterances]
-    windows = [_window(u.measured_duration(), architecture, config.window) for u in kept]
-    tokens = [_tokens(u.text, u.language) for u in kept]
+    seconds = [s.durations[i] for s, indices in zip(sources, heard, strict=True) for i in indices]
+    tokens = [
+        target_tokens(s.characters[i], s.language) for s, indices in zip(sources, heard, strict=True) for i in indices
+    ]
+    longest = min(model.max_duration, max(source.longest for source in sources))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    typical = Workload.of(
-        architecture,
-        config,
-        window_seconds=statistics.fmean(windows),
-        tokens=round(statistics.fmean(tokens)),
-        device=device,
-    )
-    longest = Workload.of(
-        architecture,
-        config,
-        window_seconds=max(windows),
-        tokens=min(max(tokens), architecture.max_target_positions),
-        device=device,
-    )
-    step_seconds = forecast_step_seconds(typical)
+    cost = _cost(model, config, seconds, tokens, longest, device)
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     budget = budget_seconds(config)
     share = TRIALS_SHARE / len(config.learning_rates) if config.learning_rates else 1.0
     plan = make_plan(
         config,
         batch_size=batch_size,
-        steps_per_epoch=math.ceil((sum(mixture.quotas) if mixture else len(kept)) / batch_size),
+        steps_per_epoch=math.ceil((sum(mixture.quotas) if mixture else len(seconds)) / batch_size),
         seconds_left=math.inf if budget is None else _TRAINING_SHARE * budget * share,
-        step_seconds=step_seconds,
+        step_seconds=cost.step_seconds,
     )
     return TrainingForecast(
-        parameters=architecture.parameters,
-        trainable_parameters=typical.trainable_parameters,
-        utterances=len(kept),
-        too_long=sum(len(source.loaded.manifest) for source in sources) - len(kept),
-        audio_seconds=sum(u.measured_duration() for u in kept),
+        parameters=model.parameters,
+        trainable_parameters=cost.trainable_parameters,
+        utterances=len(seconds),
+        too_long=sum(len(source.durations) for source in sources) - len(seconds),
+        audio_seconds=sum(seconds),
         plan=plan,
-        training_seconds=plan.total_steps * step_seconds * max(1, len(config.learning_rates)),
-        peak_memory=forecast_memory(longest, overhead=resident_memory_now() if device == "cpu" else 0).total,
+        training_seconds=plan.total_steps * cost.step_seconds * max(1, len(config.learning_rates)),
+        peak_memory=cost.memory.total,
         device="GPU" if device == "cuda" else "CPU",
+        uncertainty=_UNCERTAINTY["whisper" if isinstance(model, Architecture) else "any"],
+        source=model.source if isinstance(model, Network) else "",
     )
 
 
-def _window(seconds: float, architecture: Architecture, window: str) -> float:
+class _Cost(NamedTuple):
+    """Of one optimiser step."""
+
+    trainable_parameters: int
+    step_seconds: float
+    memory: MemoryForecast
+
+
+def _cost(
+    model: Architecture | Network,
+    config: TrainStageConfig,
+    seconds: Sequence[float],
+    tokens: Sequence[int],
+    longest: float,
+    device: str,
+) -> _Cost:
+    """A typical batch's seconds and the longest batch's bytes, on this device."""
+    from asr_headroom.train.forecast import Workload, forecast_memory, forecast_step_seconds, resident_memory_now
+    from asr_headroom.train.forecast_network import (
+        NetworkWorkload,
+        forecast_network_memory,
+        forecast_network_seconds,
+    )
+
+    overhead = resident_memory_now() if device == "cpu" else 0
+    typical_tokens = round(statistics.fmean(tokens))
+    # A profile states no longest transcript: it grows with the recording.
+    most_tokens = max(*tokens, round(typical_tokens * longest / max(statistics.fmean(seconds), 1e-9)))
+    if isinstance(model, Architecture):
+        windows = [_window(value, model.max_duration, config.window) for value in seconds]
+        typical = Workload.of(
+            model,
+            config,
+            window_seconds=statistics.fmean(windows),
+            tokens=_PROMPT_TOKENS + typical_tokens,
+            device=device,
+        )
+        largest = Workload.of(
+            model,
+            config,
+            window_seconds=_window(longest, model.max_duration, config.window),
+            tokens=min(_PROMPT_TOKENS + most_tokens, model.max_target_positions),
+            device=device,
+        )
+        memory = forecast_memory(largest, overhead=overhead)
+        return _Cost(typical.trainable_parameters, forecast_step_seconds(typical), memory)
+
+    def batch(duration: float, targets: int) -> NetworkWorkload:
+        return NetworkWorkload.of(
+            model,
+            config,
+            seconds=duration,
+            targets=targets,
+            fresh_head=config.vocabulary == "from-data",
+            device=device,
+        )
+
+    has_windows = math.isfinite(model.max_duration) and model.model_type == "whisper_ctc"
+    heard = [_window(value, model.max_duration, config.window) if has_windows else value for value in seconds]
+    longest = _window(longest, model.max_duration, config.window) if has_windows else longest
+    usual = batch(statistics.fmean(heard), typical_tokens)
+    memory = forecast_network_memory(batch(longest, most_tokens), overhead=overhead)
+    return _Cost(usual.trainable_parameters, forecast_network_seconds(usual), memory)
+
+
+def _fresh_vocabulary(config: TrainStageConfig, sources: Sequence[ExpectedSource]) -> int | None:
+    """Entries of a fresh head; where no transcript is at hand, about."""
+    if config.vocabulary != "from-data":
+        return None
+    language = sources[0].language
+    texts = [text for source in sources for text in source.texts or ()]
+    if not texts:
+        return _FRESH_HEAD["unspaced" if is_unspaced(language) else "spaced"]
+    vocabulary = Vocabulary.from_texts(texts, config.vocabulary_normalizer or normalizer_for_targets(language))
+    return len(vocabulary.tokens)
+
+
+def _window(seconds: float, full: float, window: str) -> float:
     """What the encoder hears of a recording; fitted windows are whole seconds."""
-    full = architecture.max_duration
     return full if window == "full" else min(full, max(1.0, math.ceil(seconds)))
-
-
-def _tokens(text: str, language: str | None) -> int:
-    unspaced = language is not None and primary_subtag(language) in UNSPACED_LANGUAGES
-    return _PROMPT_TOKENS + math.ceil(len(text) / _CHARACTERS_PER_TOKEN["unspaced" if unspaced else "spaced"])

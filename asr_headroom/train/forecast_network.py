@@ -18,7 +18,15 @@ from asr_headroom.train.config import Method, TrainConfig
 from asr_headroom.train.forecast import Work, Workload, measure_speed
 from asr_headroom.train.memory import MemoryForecast
 
-__all__ = ["NetworkWorkload", "forecast_network_memory", "forecast_network_seconds", "network_work"]
+__all__ = [
+    "NetworkWorkload",
+    "forecast_network_memory",
+    "forecast_network_seconds",
+    "least_decoding_seconds",
+    "network_work",
+    "saved_activations",
+    "weight_bytes",
+]
 
 _FLOAT = 4
 _BITS = {"none": 32, "8bit": 8, "4bit": 4.13}
@@ -124,6 +132,18 @@ def forecast_network_seconds(workload: NetworkWorkload) -> float:
     return network_work(workload).seconds(measure_speed(_alike(workload)))
 
 
+def least_decoding_seconds(workload: NetworkWorkload) -> float:
+    """Seconds of one forward pass over audio and text, which decoding takes at least; the device is measured."""
+    matmul = attention = 0.0
+    for matrix in workload.network.matrices:
+        stage = workload.network.stages[matrix.stage]
+        positions = workload.positions(stage)
+        matmul += 2 * positions * matrix.weights
+        if _makes_queries(matrix, stage):
+            attention += 4 * positions * workload.keys(stage) * matrix.outputs
+    return Work(matmul, attention, 0.0, 0.0).seconds(measure_speed(_alike(workload)))
+
+
 def network_work(workload: NetworkWorkload) -> Work:
     """The work of one optimiser step: forward, backward, and the update of the weights.
 
@@ -141,7 +161,7 @@ def network_work(workload: NetworkWorkload) -> Work:
         if _makes_queries(matrix, stage):
             attention += ((3.5 + again) if flows else 1) * 4 * positions * workload.keys(stage) * matrix.outputs
         # A layer of Whisper makes nine times its width and takes one unit of pointwise work for it.
-        share = 0.2 if _is_head(matrix, workload.network) else 1 / 9
+        share = 0.2 if _is_head(matrix, workload.network) else stage.kept / 9
         pointwise += share * positions * matrix.outputs * ((1 + again / 3) if flows else 1 / 3)
         if matrix.name in adapted:
             matmul += 3 * 2 * positions * workload.lora.rank * (matrix.inputs + matrix.outputs)
@@ -161,7 +181,7 @@ def forecast_network_memory(workload: NetworkWorkload, *, overhead: int = 0) -> 
         ModelError: a LoRA target is no matrix of the model.
     """
     gradients = workload.trainable_parameters * _FLOAT
-    weights = _weight_bytes(workload) + (0 if workload.trains_all else gradients)
+    weights = weight_bytes(workload.network, workload.quantization) + (0 if workload.trains_all else gradients)
     logits = 3 * int(_logits(workload) * _FLOAT)
     activations = int(saved_activations(workload))
     casts = _cast_bytes(workload) if workload.bf16 else 0
@@ -213,12 +233,18 @@ def _logits(workload: NetworkWorkload) -> float:
     return sum(workload.positions(workload.network.stages[head.stage]) * head.outputs for head in heads)
 
 
-def _weight_bytes(workload: NetworkWorkload) -> int:
-    network = workload.network
+def weight_bytes(network: Network, quantization: str = "none", item: int = _FLOAT) -> int:
+    """Of a model's weights.
+
+    Args:
+        network: of the model.
+        quantization: of its linear layers but the head.
+        item: bytes of a weight that is not packed.
+    """
     packed = 0
-    if workload.quantization != "none":
+    if quantization != "none":
         packed = sum(m.weights for m in network.matrices if m.adaptable and not _is_head(m, network))
-    return int((network.parameters - packed) * _FLOAT + packed * _BITS[workload.quantization] / 8)
+    return int((network.parameters - packed) * item + packed * _BITS[quantization] / 8)
 
 
 def _cast_bytes(workload: NetworkWorkload) -> int:

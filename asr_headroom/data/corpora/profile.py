@@ -44,6 +44,7 @@ class Profile:
         splits: our ``train``, ``dev``, ``test`` to the data set's own names.
         sizes: rows that the study took of each filtered split, at most.
         filtered_sizes: rows of each filtered split in the study, where it stated them.
+        durations: shortest, mean and longest of the training utterances in seconds, as the study stated them.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Profile:
     splits: Mapping[str, str]
     sizes: Mapping[str, int]
     filtered_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    durations: tuple[float, float, float] | None = None
 
 
 def filter_fault(text: str, duration: float) -> str | None:
