@@ -155,7 +155,7 @@ def keywords_by_rule(text: str, normalizer: Normalizer, rules: Iterable[KeywordR
         is_number = any(letter.isdigit() for letter in word)
         if ("names" in wanted and is_name) or ("numbers" in wanted and is_number):
             found.append(split_units(normalizer(word), normalizer.unit))
-        begins = bool(_SENTENCE_END.search(word))
+        begins = bool(_SENTENCE_END.search(word)) or (begins and not letters)  # a mark alone changes nothing
     return [units for units in found if units]
 
 

@@ -10,12 +10,14 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional
 
+from asr_headroom.errors import ModelError
 from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.models.lora import LoraConfig, attach_lora
 from asr_headroom.rl.config import RlConfig
-from asr_headroom.rl.objective import PolicyObjective
+from asr_headroom.rl.objective import PolicyObjective, check_model
 from asr_headroom.rl.reward import Judged
 from asr_headroom.testing.synthetic import tone_utterance
-from asr_headroom.testing.tiny import tiny_qwen3_asr, tiny_wav2vec2_ctc, tiny_whisper
+from asr_headroom.testing.tiny import tiny_parakeet_tdt, tiny_qwen3_asr, tiny_wav2vec2_ctc, tiny_whisper
 from asr_headroom.train.feed import StepBatches
 
 SPEECH = [tone_utterance(text) for text in ("abc", "ca", "bad", "cabbage")]
@@ -29,7 +31,7 @@ class ArbitraryReward:
         judged = []
         for hypothesis in hypotheses:
             errors = zlib.crc32(repr(hypothesis.token_ids).encode()) % 5 if utterance.id != TIED else 3
-            judged.append(Judged(-errors / 4, ErrorCounts(4, errors, 0, 0)))
+            judged.append(Judged(-errors / 5, ErrorCounts(5 - errors, errors, 0, 0)))
         return judged
 
 
@@ -221,3 +223,308 @@ def test_gradient_is_the_textbooks(family, algorithm, dtype, bound):
     model.module.zero_grad()
     textbook_gradient(model, score, ends, config, groups)
     assert relative(ours, gradients(model)) <= bound
+
+
+# ---------------------------------------------------------------------- however it is cut
+
+
+def step_gradient(config, *, make=tiny_whisper, cut=(3, 1), dtype="float64", reward=None):
+    model = make()
+    model.module.to(getattr(torch, dtype))
+    captured = Captured()
+    totals = objective(model, config, captured, reward).accumulate(step_batches(model, cut))
+    return gradients(model), totals, captured
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"score_batch_size": 3},  # a group is larger than a part, and is scored in pieces
+        {"score_batch_size": 9},
+        {"collapse": False},
+        {"skip_equal_rewards": False},
+        {"collapse": False, "skip_equal_rewards": False, "score_batch_size": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("algorithm", ["mwer", "gspo", "grpo", "rloo", "dr-grpo"])
+def test_parts_collapse_and_skipping_change_no_gradient(algorithm, changes):
+    expected, totals, captured = step_gradient(settings(algorithm))
+    assert any(max(group.multiplicity) > 1 for group in captured.groups.values())
+    actual, again, _ = step_gradient(settings(algorithm, **changes))
+    assert relative(actual, expected) < 1e-12
+    assert again.loss == pytest.approx(totals.loss, rel=1e-9)
+    assert again.count == totals.count == 4
+
+
+@pytest.mark.parametrize("cut", [(1, 1, 1, 1), (2, 2), (4,)], ids=str)
+def test_micro_batches_change_no_gradient(cut):
+    """Lists that are searched, as draws depend on the micro-batch."""
+    config = settings("mwer", nbest="beam", num_rollouts=3)
+    expected, *_ = step_gradient(config)
+    actual, *_ = step_gradient(config, cut=cut)
+    assert relative(actual, expected) < 1e-9
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo", "dr-grpo"])
+def test_first_update_is_reinforce(algorithm):
+    """Where the newest policy drew, all ratios are 1 and the gradient is minus advantage times that of log P."""
+    config = settings(algorithm, cross_entropy=0.0)
+    model = tiny_whisper()
+    model.module.double()
+    captured = Captured()
+    objective(model, config, captured).accumulate(step_batches(model))
+    ours = gradients(model)
+    model.module.zero_grad()
+    losses = []
+    for utterance in SPEECH:
+        group = captured.groups[utterance.id]
+        draws = [i for i, times in enumerate(group.multiplicity) for _ in range(times)]
+        rewards = torch.tensor([group.rewards[i] for i in draws], dtype=torch.float64)
+        above = rewards - rewards.mean()
+        if algorithm == "rloo":
+            above = above * len(draws) / (len(draws) - 1)
+        elif algorithm == "grpo" and not group.is_tied:
+            above = above / rewards.std(correction=0)
+        for i, advantage in zip(draws, above.tolist(), strict=True):
+            score = FAMILIES["whisper"][1](model, utterance, group.hypotheses[i], config)
+            divisor = {"grpo": len(score), "rloo": 1, "dr-grpo": config.max_new_tokens}[algorithm]
+            losses.append(-advantage * score.sum() / divisor / len(draws) / len(SPEECH))
+    torch.stack(losses).sum().backward()
+    # A first update clips nothing but what rounding moves, and the clip is 0.2 here.
+    assert relative(ours, gradients(model)) < 1e-8
+
+
+def test_weights_of_languages_scale_their_utterances():
+    class Languages:
+        def judge(self, utterance, hypotheses):
+            return ArbitraryReward().judge(utterance, hypotheses)
+
+    whole, *_ = step_gradient(settings("gspo"), reward=Languages())
+    half, *_ = step_gradient(settings("gspo", language_weights=("en=0.5",)), reward=Languages())
+    assert relative({name: 2 * gradient for name, gradient in half.items()}, whole) < 1e-12
+
+
+# ---------------------------------------------------------------------- what a step costs, and what it leaves alone
+
+
+class Counting:
+    """Counts calls of a model's methods."""
+
+    def __init__(self, model, *names):
+        self.calls = dict.fromkeys(names, 0)
+        for name in names:
+            setattr(model, name, self._counted(name, getattr(model, name)))
+
+    def _counted(self, name, method):
+        def counted(*arguments, **options):
+            self.calls[name] += 1
+            return method(*arguments, **options)
+
+        return counted
+
+
+class TiedReward:
+    """Everything is worth the same."""
+
+    def judge(self, utterance, hypotheses):
+        return [Judged(-0.1, ErrorCounts(9, 1, 0, 0)) for _ in hypotheses]
+
+
+@pytest.mark.parametrize("algorithm", ["mwer", "gspo"])
+def test_equal_rewards_leave_weights_bit_identical(algorithm):
+    """No cross-entropy, no divergence, no weight decay, a fresh optimiser: also where ties are scored all the same."""
+    for skips in (True, False):
+        model = tiny_whisper(dropout=0.1)
+        before = {name: weight.clone() for name, weight in model.module.state_dict().items()}
+        counted = Counting(model, "log_prob")
+        optimizer = torch.optim.AdamW(model.module.parameters(), lr=0.1, weight_decay=0.0)
+        config = settings(algorithm, cross_entropy=0.0, skip_equal_rewards=skips)
+        totals = objective(model, config, reward=TiedReward()).accumulate(step_batches(model))
+        optimizer.step()
+        if skips:
+            assert counted.calls["log_prob"] == 0
+            assert all(torch.equal(weight, before[name]) for name, weight in model.module.state_dict().items())
+        else:  # MWER's posterior times zero; the rounding of a mean may leave 1e-17
+            assert max(float(p.grad.abs().max()) for p in model.module.parameters() if p.grad is not None) < 1e-12
+        assert totals.watched["tied"] == (4.0, 4.0)
+
+
+def test_a_tied_step_does_not_stop_an_optimizers_memory():
+    """Gradients of skipped steps are zero and not absent, so that momentum fades as it would without skipping."""
+    model = tiny_whisper()
+    objective(model, settings("gspo", cross_entropy=0.0), reward=TiedReward()).accumulate(step_batches(model))
+    moving = [p for p in model.module.parameters() if p.requires_grad]
+    assert all(p.grad is not None and not p.grad.any() for p in moving)
+
+
+def test_dropout_is_off_and_checkpointing_stays_on():
+    def run(checkpointed):
+        model = tiny_whisper(dropout=0.3, layers=2)
+        if checkpointed:
+            model.checkpoint_activations()
+        counts = []
+        layer = model.module.model.decoder.layers[0].fc1
+        layer.register_forward_hook(lambda *_: counts.append(torch.is_grad_enabled()))
+        torch.manual_seed(int(checkpointed))
+        objective(model, settings("gspo")).accumulate(step_batches(model))
+        return gradients(model), sum(counts)
+
+    plain, once = run(False)
+    again, twice = run(True)
+    assert relative(again, plain) < 1e-5
+    assert twice == 2 * once
+
+
+def test_decoder_alone_is_trained_without_a_pass_back_through_the_encoder():
+    model = attach_lora(tiny_whisper(), LoraConfig(rank=2, target_modules=("encoder_attn.q_proj",)))
+    encoded = []
+    original = model.encode
+    model.encode = lambda batch: encoded.append(original(batch)) or encoded[-1]
+    objective(model, settings("gspo")).accumulate(step_batches(model))
+    assert not any(one.states.requires_grad for one in encoded)
+    assert gradients(model)
+
+
+# ---------------------------------------------------------------------- old policies, divergence, state
+
+
+def move(model, size=0.05):
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for weight in model.module.parameters():
+            if weight.requires_grad:
+                weight += size * torch.randn(weight.shape, generator=generator)
+
+
+def test_between_syncs_the_old_policy_draws():
+    config = settings("gspo", updates_per_rollout=1, sync_steps=2)
+    model, fresh = tiny_whisper(), tiny_whisper()
+    captured, expected = Captured(), Captured()
+    rl = objective(model, config, captured)
+    rl.accumulate(step_batches(model))
+    move(model)
+    weights = {name: weight.clone() for name, weight in model.module.state_dict().items()}
+    model.module.zero_grad()
+    totals = rl.accumulate(step_batches(model, number=1))
+    assert all(torch.equal(weight, weights[name]) for name, weight in model.module.state_dict().items())
+    other = objective(fresh, config, expected)  # has not moved
+    other.accumulate(step_batches(fresh))
+    other.accumulate(step_batches(fresh, number=1))
+    assert {k: g.hypotheses for k, g in captured.groups.items()} == {
+        k: g.hypotheses for k, g in expected.groups.items()
+    }
+    drift, count = totals.watched["drift"]
+    assert drift / count > 1e-3
+    assert totals.watched["clipped"][0] > 0
+    model.module.zero_grad()
+    totals = rl.accumulate(step_batches(model, number=2))  # taken over again
+    assert totals.watched["drift"][0] / totals.watched["drift"][1] < 1e-5
+
+
+def test_the_gradient_with_an_old_policy_is_the_textbooks():
+    config = settings("gspo", updates_per_rollout=1, sync_steps=4, clip_low=0.01, clip_high=0.02)
+    model = tiny_whisper()
+    model.module.double()
+    captured = Captured()
+    rl = objective(model, config, captured)
+    rl.accumulate(step_batches(model))
+    move(model, 1e-3)
+    model.module.zero_grad()
+    rl.accumulate(step_batches(model, number=1))
+    ours = gradients(model)
+    model.module.zero_grad()
+    textbook_gradient(model, FAMILIES["whisper"][1], 1, config, captured.groups)
+    assert relative(ours, gradients(model)) < 1e-8
+
+
+def test_divergence_from_the_start_is_k3_per_token():
+    config = settings("gspo", policy_kl=2.0, cross_entropy=0.0, updates_per_rollout=1)
+    model = attach_lora(tiny_whisper(), LoraConfig(rank=2, dropout=0.0))
+    model.module.double()
+    captured = Captured()
+    totals = objective(model, config, captured, TiedReward()).accumulate(step_batches(model))
+    assert totals.loss == pytest.approx(0.0, abs=1e-9)  # updates begin at nothing
+    move(model)
+    model.module.zero_grad()
+    totals = objective(model, config, captured, TiedReward()).accumulate(step_batches(model))
+    ours = gradients(model)
+    model.module.zero_grad()
+    losses = []
+    for utterance in SPEECH:
+        group = captured.groups[utterance.id]
+        for hypothesis, times in zip(group.hypotheses, group.multiplicity, strict=True):
+            score = FAMILIES["whisper"][1](model, utterance, hypothesis, config)
+            with torch.no_grad(), model.module.disable_adapter():
+                base = FAMILIES["whisper"][1](model, utterance, hypothesis, config)
+            k3 = (base - score).exp() - (base - score) - 1
+            losses.append(2.0 * times / config.num_rollouts / len(SPEECH) * k3.mean())
+    loss = torch.stack(losses).sum()
+    loss.backward()
+    assert totals.loss / totals.count == pytest.approx(loss.item(), rel=1e-9)
+    assert loss.item() > 1e-4
+    assert relative(ours, gradients(model)) < 1e-8
+
+
+@pytest.mark.parametrize("changes", [{}, {"updates_per_rollout": 1, "sync_steps": 3}], ids=str)
+def test_a_state_in_the_middle_of_a_block_goes_on_bit_for_bit(tmp_path, changes):
+    model = tiny_whisper()
+    config = settings("gspo", **changes)
+    rl = objective(model, config)
+    rl.accumulate(step_batches(model))
+    move(model)
+    torch.save(rl.state_dict(), tmp_path / "state.pt")
+    model.module.zero_grad()
+    rl.accumulate(step_batches(model, number=1))
+    whole = gradients(model)
+    resumed = objective(model, config)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    model.module.zero_grad()
+    resumed.accumulate(step_batches(model, number=1))
+    assert all(torch.equal(gradient, whole[name]) for name, gradient in gradients(model).items())
+
+
+def test_ten_steps_without_entropy_stop_the_training():
+    model = tiny_whisper()
+    rl = objective(model, settings("gspo", min_entropy=50.0, updates_per_rollout=1))
+    reasons = [rl.accumulate(step_batches(model, number=number)).stop for number in range(10)]
+    assert not any(reasons[:9])
+    assert reasons[9] == "entropy below 50 nats per token for 10 steps"
+
+
+def test_what_a_family_cannot_is_refused_by_name():
+    ctc = tiny_wav2vec2_ctc()
+    with pytest.raises(ModelError, match="no probability per token"):
+        check_model(ctc, RlConfig(algorithm="grpo"))
+    with pytest.raises(ModelError, match="method lora"):
+        check_model(ctc, RlConfig(policy_kl=0.1))
+    parakeet = tiny_parakeet_tdt()
+    with pytest.raises(ModelError, match="searches no lists"):
+        check_model(parakeet, RlConfig(nbest="beam"))
+    assert check_model(parakeet, RlConfig(algorithm="mwer")) is parakeet
+
+
+def test_lists_with_greedy_and_reference():
+    config = settings("mwer", greedy_in_slot_0=True, reference_in_list=True, updates_per_rollout=1)
+    gradient, totals, captured = step_gradient(config)
+    model = tiny_whisper()
+    for utterance in SPEECH:
+        group = captured.groups[utterance.id]
+        assert sum(group.multiplicity) == config.num_rollouts + 1
+        reference = model.target_ids(utterance.text, "en")[:-1]
+        assert any(list(h.token_ids) == reference and not h.truncated for h in group.hypotheses)
+        with torch.no_grad():
+            first = whisper_logits(model, utterance, [])[0]
+        assert group.hypotheses[0].token_ids[:1] == (int(first.argmax()),)
+    assert gradient
+    assert totals.watched["top"][1] == 20.0
+
+
+@pytest.mark.parametrize("nbest", ["sample", "beam"])
+def test_mwer_learns_from_transducers_and_lists_of_ctc(nbest):
+    makes = [tiny_wav2vec2_ctc] + ([tiny_parakeet_tdt] if nbest == "sample" else [])
+    for make in makes:
+        model = make()
+        config = settings("mwer", nbest=nbest, num_rollouts=3, updates_per_rollout=1, top_k=0, top_p=1.0)
+        objective(model, config).accumulate(step_batches(model))
+        assert gradients(model)

@@ -1,0 +1,56 @@
+"""Settings: what contradicts itself is refused, all of it at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from asr_headroom.errors import ConfigError
+from asr_headroom.rl.config import RewardConfig, RlConfig
+
+
+def test_default_clips():
+    assert RlConfig(algorithm="gspo").clip == (3e-4, 4e-4)
+    assert RlConfig(algorithm="grpo", clip_high=0.3).clip == (0.2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"algorithm": "gspo", "nbest": "beam"}, "were not drawn|that were not drawn"),
+        ({"algorithm": "rloo", "greedy_in_slot_0": True}, "greedy_in_slot_0"),
+        ({"algorithm": "grpo", "reference_in_list": True}, "only mwer takes them"),
+        ({"algorithm": "gspo", "length_normalized": True}, "of mwer"),
+        ({"algorithm": "mwer", "clip_low": 0.1}, "no ratio to clip"),
+        ({"algorithm": "mwer", "sync_steps": 4}, "no old policy"),
+        ({"algorithm": "gspo", "sync_steps": 3, "updates_per_rollout": 2}, "multiple of"),
+        ({"algorithm": "gspo", "sync_steps": 2, "old_log_probs": "scored"}, "older policy"),
+        ({"nbest": "beam", "greedy_in_slot_0": True}, "better than greedy"),
+        ({"nbest": "beam", "min_entropy": 0.1}, "draws none"),
+        ({"num_rollouts": 1}, "at least 2"),
+        ({"temperature": 0.0}, "above 0"),
+        ({"top_p": 1.5}, r"in \(0, 1\]"),
+        ({"cross_entropy": -1.0}, "at least 0"),
+        ({"language_weights": ("fr",)}, "language=weight"),
+    ],
+    ids=str,
+)
+def test_contradictions_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        RlConfig(**changes)
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        RlConfig(num_rollouts=0, top_k=-1, temperature=-1.0)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_reward_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="nothing to learn"):
+        RewardConfig(errors=0.0)
+    with pytest.raises(ConfigError, match=r"reward\.loop"):
+        RewardConfig(loop=-1.0)
+
+
+def test_weights_by_language():
+    assert RlConfig(language_weights=("fr=1", "zh=0.5")).weights_by_language() == {"fr": 1.0, "zh": 0.5}
