@@ -4,7 +4,8 @@ Each repetition has speech of its own (training, dev, test). The grid trains eve
 the race, a command of its own under another seed, knows nothing of it. Judged on test: the setting that the race chose,
 as the *grid* trained it, against the grid's best on dev, so that neither profits from the other's luck with seeds; and,
 beside it, the model that the race itself delivered. Non-inferior: worse by less than 0.5 points (one-sided, 5 %).
-Compute is told in optimiser steps of 16 utterances and in minutes. No guard: it comes after either choice.
+Compute is told in optimiser steps of 16 utterances and in minutes; evaluations are as `train` makes them, ten in a
+training. No guard: it comes after either choice.
 
     python experiments/ablate.py --output runs/ablate-lab --repetitions 1 2 3
 """
@@ -30,7 +31,7 @@ from asr_headroom.stages.bench import BenchConfig, bench
 from asr_headroom.train.config import GuardConfig
 
 GRID = {"method": ["lora", "full"], "learning_rate": [3e-4, 1e-3, 2e-3, 4e-3], "lora.rank": [8, 32]}
-COUNTS = {"train": 800, "dev": 400, "test": 1000}
+COUNTS = {"train": 800, "dev": 300, "test": 1000}
 MARGIN = 0.005
 MODES = ("grid", "race")
 
@@ -74,7 +75,7 @@ def repeat(root: Path, number: int, steps: int) -> Repetition:
         ablate(
             AblateConfig(
                 model=str(base_path()), train=speech["train"], dev=speech["dev"], output=str(root / mode), mode=mode,
-                grid=GRID, max_steps=steps, eval_steps=steps // 2, eval_utterances=COUNTS["dev"], window="fit",
+                grid=GRID, max_steps=steps, eval_utterances=COUNTS["dev"], window="fit",
                 logging_steps=steps, seed=seed, guard=GuardConfig(enabled=False),
             )
         )  # fmt: skip
