@@ -203,8 +203,9 @@ def _warn_of_marks(name: str, utterances: Sequence[Utterance], form: TargetForm)
         )
     found = stray_marks(utterance.text for utterance in utterances)
     for kind, marks in found.items():
-        remedy = "--target-form clean takes them away" if marks.cleaned else "write them all in one way"
-        logger.warning(
+        remedy = "--target-form clean takes them away" if marks.cleaned else "see that all are written in one way"
+        logger.log(
+            logging.WARNING if marks.cleaned else logging.INFO,
             "%s: %d of %d transcripts hold %s, and the model will learn to write them; %s: '%s'",
             name,
             marks.count,

@@ -105,6 +105,9 @@ def stray_marks(texts: Iterable[str]) -> dict[str, StrayMarks]:
 _DIGITS = "digits in a word"
 """No mark but a choice: ``22h`` and ``3ème`` in some transcripts, ``vingt-deux heures`` in others."""
 
+_LETTER = "[^\\W\\d_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""Of scripts that set words apart; in the others, and in Korean with its counters, digits touch letters anyway."""
+
 _KINDS: dict[str, Callable[[str], object]] = {
     "guillemets": re.compile("[«»‹›]").search,
     "odd spaces": re.compile("[\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f]").search,
@@ -113,5 +116,5 @@ _KINDS: dict[str, Callable[[str], object]] = {
     ).search,
     "html entities": re.compile(r"&(?:#\d+|#x[0-9A-Fa-f]+|[A-Za-z]{2,8});").search,
     "tags": re.compile(_TAG, re.IGNORECASE).search,
-    _DIGITS: re.compile(r"\d[^\W\d_]|[^\W\d_]\d").search,
+    _DIGITS: re.compile(rf"\d{_LETTER}|{_LETTER}\d").search,
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import soundfile
 
 from asr_headroom.audio.augment import Augmentation, AugmentConfig, NoiseConfig, RoomConfig, TelephoneConfig
 from asr_headroom.audio.spans import SpecConfig
+from asr_headroom.audio.waveform import read_waveform
 from asr_headroom.config import from_mapping, to_mapping
 from asr_headroom.errors import ConfigError
 
@@ -172,3 +176,27 @@ def test_the_config_reads_from_nested_values_and_back():
 def test_what_cannot_be_done_is_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.shared
+def test_real_speech_keeps_its_ratio_its_length_and_its_words_place():
+    folder = Path(os.environ.get("ASR_HEADROOM_SHARED", "../shared")) / "speech/fr_librivox"
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings in {folder}")
+    rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()][:6]
+    augmentation = Augmentation(AugmentConfig(noise=NoiseConfig(probability=1.0, snr=(12.0,))), seed=0)
+    everything = Augmentation(replace(ALL, speed=(0.9,)), seed=0)
+    for row in rows:
+        samples = read_waveform(folder / row["audio"], RATE)
+        noise = augmentation.alteration(row["id"], 0)(samples, RATE).astype(np.float64) - samples
+        assert 10 * np.log10(np.mean(samples.astype(np.float64) ** 2) / np.mean(noise**2)) == pytest.approx(12, abs=0.1)
+        heard = everything.alteration(row["id"], 0)(samples, RATE)
+        assert abs(len(heard) - len(samples) / 0.9) <= 1
+        # Loudness rises and falls where it did, stretched, whatever room, noise and line do to it.
+        loud, before = (
+            np.log(
+                np.add.reduceat(part.astype(np.float64) ** 2, np.linspace(0, len(part), 60, endpoint=False).astype(int))
+            )
+            for part in (heard, samples)
+        )
+        assert np.corrcoef(loud, before)[0, 1] > 0.6

@@ -12,6 +12,7 @@ import torch
 
 from asr_headroom.audio.augment import AugmentConfig, NoiseConfig, RoomConfig
 from asr_headroom.audio.spans import SpecConfig
+from asr_headroom.config import from_mapping
 from asr_headroom.errors import ConfigError, DataError, TrainingError
 from asr_headroom.models.registry import load_model
 from asr_headroom.stages.train import SettingRunner, TrainStageConfig, train
@@ -129,6 +130,7 @@ def test_what_cannot_be_mixed_is_refused(tiny_model, tones, tmp_path, changes, m
 def test_stray_marks_are_told_with_a_remedy_and_cleaned(tiny_model, tones, tmp_path, caplog):
     source = other_manifest(tones, tmp_path / "fr", ["«\u202fabc\u202f»", "bad", "d2f"])
     model = tiny_whisper(window="fit")
+    caplog.set_level(logging.INFO)
     for form, expected in (("as-is", "«\u202fabc\u202f»"), ("clean", "abc")):
         caplog.clear()
         data = usable_data(
@@ -152,3 +154,12 @@ def test_recordings_that_are_not_there_are_found_out_before_anything_is_loaded(t
     with pytest.raises(DataError, match="holds no recording"):
         make_augmentation(rooms, seed=0)
     assert make_augmentation(AugmentConfig(), seed=0) is None
+
+
+def test_files_name_one_source_or_several_and_nest_their_augmentation():
+    values = {"model": "m", "dev": "d", "augment": {"spec": {"probability": 0.5}, "speed": [0.9, 1.1]}}
+    one = from_mapping(TrainStageConfig, values | {"train": "a.jsonl"})
+    assert one.train == ("a.jsonl",)
+    assert one.augment == AugmentConfig(spec=SpecConfig(probability=0.5), speed=(0.9, 1.1))
+    several = from_mapping(TrainStageConfig, values | {"train": ["a", "b"], "train_weights": [1, 3]})
+    assert (several.train, several.train_weights) == (("a", "b"), (1.0, 3.0))
