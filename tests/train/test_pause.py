@@ -36,6 +36,11 @@ def run(directory, **options):
     return Training(model, SPEECH, dev, SETTINGS, directory, measure=measure, deliver=False, **options).run()
 
 
+def evaluated(directory):
+    """Steps after which dev was measured."""
+    return [json.loads(line)["step"] for line in (directory / "history.jsonl").read_text().splitlines()]
+
+
 def weights(directory):
     return load_file(directory / "checkpoints/step-00000010/model.safetensors")
 
@@ -56,13 +61,19 @@ def test_a_pause_is_evaluated_and_asking_again_for_it_takes_no_step(tmp_path):
     assert first.last_counts == [(8, 10)] * 4
     again = run(tmp_path, stop_at=0.3)
     assert (again.stopped_at, again.last_dev) == (3, first.last_dev)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "history.jsonl").read_text().splitlines()]
-    assert steps == [0, 3]
+    assert evaluated(tmp_path) == [0, 3]
 
 
 def test_a_share_of_the_steps_is_rounded_up_but_not_by_rounding_errors(tmp_path):
     assert run(tmp_path, stop_at=0.7).stopped_at == 7  # 0.7 * 10 is 7.000000000000001 in some orders
     assert run(tmp_path, stop_at=0.71).stopped_at == 8
+    assert evaluated(tmp_path) == [0, 7, 8]  # on the way to a pause nothing else is
+
+
+def test_the_last_stretch_is_evaluated_as_any_run(tmp_path):
+    run(tmp_path, stop_at=0.3)
+    run(tmp_path)
+    assert evaluated(tmp_path) == [0, 3, 5, 10]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.2])
