@@ -24,13 +24,18 @@ from safetensors.torch import load_file
 from asr_headroom.data.manifest import write_manifest
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
+from asr_headroom.testing.tiny.moonshine import tiny_moonshine
+from asr_headroom.testing.tiny.parakeet_tdt import tiny_parakeet_tdt
+from asr_headroom.testing.tiny.wav2vec2_ctc import tiny_wav2vec2_ctc
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=("bench", "train lora", "train full"), help="one command instead of all")
+    parser.add_argument(
+        "--only", choices=("bench", "bench families", "train lora", "train full"), help="one command instead of all"
+    )
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -38,6 +43,8 @@ def main() -> None:
         model, data = prepare(root)
         commands = {
             "bench": f"bench --models {model} --data {data} --window fit --batch-size 4 --max-new-tokens 40 --output",
+            "bench families": f"bench --models {families(root)} --data {data} --nbest 2 --batch-size 4 "
+            "--max-new-tokens 20 --output",
             "train lora": train_command(model, data, "lora"),
             "train full": train_command(model, data, "full"),
         }
@@ -75,6 +82,14 @@ def prepare(root: Path) -> tuple[Path, Path]:
         speech.append(replace(utterance, audio=path))
     write_manifest(root / "tones.jsonl", speech)
     return root / "tiny", root / "tones.jsonl"
+
+
+def families(root: Path) -> str:
+    """Folders of three tiny models of three families, one of them without N-best lists."""
+    made = {"wav2vec2": tiny_wav2vec2_ctc(), "transducer": tiny_parakeet_tdt(), "moonshine": tiny_moonshine()}
+    for name, model in made.items():
+        model.save_pretrained(root / name)
+    return " ".join(str(root / name) for name in made)
 
 
 def train_command(model: Path, data: Path, method: str) -> str:

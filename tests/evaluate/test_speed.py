@@ -89,3 +89,16 @@ def test_peak_memory_is_of_the_time_since_the_meter_was_made():
     assert 95 * MB < held < 150 * MB
     assert record["of"] == "process"
     assert meter.record({"peak_bytes": 2**40})["peak_bytes"] == 2**40
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_peak_is_of_its_tensors():
+    import torch
+
+    kept = torch.zeros(50 * MB, dtype=torch.uint8, device="cuda")
+    meter = MemoryMeter("cuda")
+    more = torch.zeros(100 * MB, dtype=torch.uint8, device="cuda")
+    del more
+    record = meter.record()
+    assert record["of"] == "tensors on the GPU"
+    assert record["peak_bytes"] - kept.numel() == pytest.approx(100 * MB, abs=MB)
