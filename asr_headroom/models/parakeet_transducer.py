@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -262,9 +262,9 @@ class ParakeetTransducer:
 
     # ------------------------------------------------------------------ wrapping and saving
 
-    def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> ParakeetTransducer:
+    def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> Self:
         """The same family around ``wrap(module)``."""
-        return ParakeetTransducer(wrap(self.module), self.processor, model_id=self.card.model_id)
+        return type(self)(wrap(self.module), self.processor, model_id=self.card.model_id)
 
     def checkpoint_activations(self) -> None:
         """Encoder layers are computed again in the backward pass; stays on."""

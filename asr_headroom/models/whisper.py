@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -364,9 +364,9 @@ class Whisper:
 
     # ------------------------------------------------------------------ wrapping and saving
 
-    def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> Whisper:
+    def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> Self:
         """The same family around ``wrap(module)``."""
-        return Whisper(wrap(self.module), self.processor, model_id=self.card.model_id, window=self.window)
+        return type(self)(wrap(self.module), self.processor, model_id=self.card.model_id, window=self.window)
 
     def checkpoint_activations(self) -> None:
         """Layers of encoder and decoder are computed again in the backward pass; stays on."""

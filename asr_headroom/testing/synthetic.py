@@ -9,7 +9,7 @@ import soundfile
 
 from asr_headroom.data.manifest import Utterance
 
-__all__ = ["tone_utterance"]
+__all__ = ["tone_utterance", "utterance_of"]
 
 _SAMPLING_RATE = 16_000
 _LETTER_SECONDS = 0.25
@@ -37,10 +37,30 @@ def tone_utterance(
     time = np.arange(int(_SAMPLING_RATE * letter_seconds)) / _SAMPLING_RATE
     tones = [0.3 * np.sin(2 * np.pi * (300 + 120 * (ord(letter) % 32)) * time) for letter in text or " "]
     samples = np.concatenate(tones) + 0.003 * np.random.default_rng(seed).standard_normal(len(tones) * len(time))
+    return utterance_of(samples, text, id=id or text, language=language, speaker=speaker)
+
+
+def utterance_of(
+    samples: np.ndarray,
+    text: str,
+    *,
+    id: str = "utterance",
+    language: str | None = "en",
+    speaker: str | None = None,
+) -> Utterance:
+    """An utterance of any samples at 16 kHz, encoded as WAV in memory.
+
+    Args:
+        samples: [samples] float.
+        text: the transcript.
+        id: of the utterance.
+        language: BCP-47 tag.
+        speaker: id of the speaker.
+    """
     buffer = io.BytesIO()
     soundfile.write(buffer, samples.astype(np.float32), _SAMPLING_RATE, format="WAV", subtype="FLOAT")
     return Utterance(
-        id=id or text,
+        id=id,
         audio=buffer.getvalue(),
         text=text,
         language=language,

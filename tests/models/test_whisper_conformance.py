@@ -34,15 +34,15 @@ class WhisperSuite(ConformanceSuite):
 
 
 class TestWhisper(WhisperSuite):
-    make = staticmethod(tiny_whisper)
+    make = staticmethod(partial(tiny_whisper, scale=0.1))
 
 
 class TestWhisperEnglishOnly(WhisperSuite):
-    make = staticmethod(partial(tiny_whisper, multilingual=False))
+    make = staticmethod(partial(tiny_whisper, multilingual=False, scale=0.1))
     catalogued = False
 
 
 class TestWhisperFittedWindow(ConformanceSuite):
-    make = staticmethod(partial(tiny_whisper, window="fit"))
+    make = staticmethod(partial(tiny_whisper, window="fit", scale=0.1))
     load_options = {"window": "fit"}  # noqa: RUF012
     catalogued = False

@@ -17,14 +17,19 @@ import pytest
 
 # Before they are imported, so that a failed check shows its values as in any test file.
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{part}" for part in ("base", "decoding", "files", "hypotheses", "learning", "targets", "updates"))
+    *(
+        f"{__name__}.{part}"
+        for part in ("base", "decoding", "edges", "files", "hypotheses", "learning", "precision", "targets", "updates")
+    )
 )
 
 from asr_headroom.testing.conformance.base import FamilyChecks  # noqa: E402
 from asr_headroom.testing.conformance.decoding import DecodingChecks  # noqa: E402
+from asr_headroom.testing.conformance.edges import EdgeChecks  # noqa: E402
 from asr_headroom.testing.conformance.files import FileChecks  # noqa: E402
 from asr_headroom.testing.conformance.hypotheses import HypothesisChecks  # noqa: E402
 from asr_headroom.testing.conformance.learning import LearningChecks  # noqa: E402
+from asr_headroom.testing.conformance.precision import PrecisionChecks  # noqa: E402
 from asr_headroom.testing.conformance.targets import TargetChecks  # noqa: E402
 from asr_headroom.testing.conformance.updates import UpdateChecks  # noqa: E402
 
@@ -32,6 +37,14 @@ __all__ = ["ConformanceSuite", "FamilyChecks"]
 
 
 class ConformanceSuite(
-    TargetChecks, DecodingChecks, HypothesisChecks, LearningChecks, UpdateChecks, FileChecks, FamilyChecks
+    TargetChecks,
+    EdgeChecks,
+    DecodingChecks,
+    HypothesisChecks,
+    PrecisionChecks,
+    LearningChecks,
+    UpdateChecks,
+    FileChecks,
+    FamilyChecks,
 ):
     """All checks; see the module's docstring."""

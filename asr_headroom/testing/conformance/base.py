@@ -163,6 +163,15 @@ class FamilyChecks:
         model.module.eval()
         return losses
 
+    def end_ids(self, model: Trainable) -> set[int]:
+        """Tokens that the library's own decoding stops at."""
+        core = self.core(model)
+        found: set[Any] = set()
+        for config in (core.generation_config, core.config):
+            ids = getattr(config, "eos_token_id", None)
+            found |= set(ids) if isinstance(ids, list | tuple) else {ids}
+        return {id_ for id_ in found if id_ is not None}
+
     def core(self, model: Trainable) -> Any:
         """The library's model, without the adapter around it."""
         return base_module(model.module)

@@ -52,6 +52,9 @@ class DecodingChecks(FamilyChecks):
                 model.transcribe(self.speech(self.texts[0]), self.options(beam_size=3))
             return
         assert len(model.transcribe(self.speech(), self.options(beam_size=3))) == len(self.texts)
+        for group in self.groups(model, self.speech()):
+            together = model.transcribe(group, self.options(beam_size=3))
+            assert together == [model.transcribe([one], self.options(beam_size=3))[0] for one in group]
 
     def test_decoding_state_can_be_hashed(self, model: Trainable) -> None:
         """It stands in every result as JSON, and the precision is part of it."""

@@ -178,6 +178,9 @@ class HypothesisChecks(FamilyChecks):
                 torch.testing.assert_close(
                     together.values[row, :width], alone.values[0], atol=self.tolerance, rtol=self.tolerance
                 )
+            others = samplable.log_prob(selected, [targets[last]] * 4, SamplingOptions()).values
+        apart = (others[0] - others[1]).abs().max()
+        assert apart > 3 * self.tolerance, "every recording sounds alike, so that nothing is shown"
 
     def test_audio_is_encoded_once(self, samplable: Samplable) -> None:
         """No module with weights that ``encode`` runs is run again for hypotheses, and the batch is not read again."""

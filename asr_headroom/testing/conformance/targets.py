@@ -46,6 +46,7 @@ class TargetChecks(FamilyChecks):
         assert batch.num_utterances == len(utterances)
         if model.card.abilities.tokenwise:
             assert len({ids[-1] for ids in rows}) == 1, "targets do not all end with the same end token"
+            assert rows[0][-1] in self.end_ids(model), "targets end with a token that the library does not stop at"
 
     def test_padding_of_a_batch_supervises_nothing(self, model: Trainable) -> None:
         """The supervised tokens of a row are the same alone and beside longer ones."""

@@ -33,6 +33,7 @@ def tiny_whisper(
     mels: int = 80,
     dropout: float = 0.0,
     max_target_positions: int = 64,
+    scale: float = 0.02,
     seed: int = 0,
 ) -> Whisper:
     """A Whisper of the real class with random weights and a byte tokenizer.
@@ -46,6 +47,7 @@ def tiny_whisper(
         mels: 80, or 128 as large-v3 has.
         dropout: of all layers.
         max_target_positions: decoder positions; Whisper's own is 448.
+        scale: of random weights; with Whisper's own, 0.02, hardly any audio reaches so narrow a decoder's output.
         seed: of the weights.
     """
     tokenizer = WhisperTokenizer(vocab=byte_vocabulary(), merges=[])
@@ -75,6 +77,7 @@ def tiny_whisper(
         decoder_ffn_dim=2 * width,
         max_source_positions=window_seconds * 50,
         max_target_positions=max_target_positions,
+        init_std=scale,
         dropout=dropout,
         pad_token_id=end,
         bos_token_id=end,
