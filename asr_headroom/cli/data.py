@@ -1,4 +1,4 @@
-"""``asr-headroom data``: validate, split, compare and show manifests."""
+"""``asr-headroom data``: validate, split, compare, show and export manifests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "check, split and compare manifests before they cost compute"
+SUMMARY = "check, split, compare and export manifests before they cost compute"
 
 _SHOWN_ITEMS = 10
 
@@ -55,7 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used")
     show.set_defaults(verb_run=_show)
 
-    for verb in (validate, split, leak, show):
+    export = verbs.add_parser("export", help="16 kHz WAV files and a manifest that other programs train on")
+    export.add_argument("source", help=source_help)
+    export.add_argument("--output", required=True, metavar="DIR", help="folder for manifest.jsonl and audio/")
+    export.add_argument("--format", required=True, choices=("qwen3-asr", "nemo", "headroom"), help="of the manifest")
+    export.add_argument("--limit", type=int, metavar="N", help="only the first rows")
+    export.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used")
+    export.set_defaults(verb_run=_export)
+
+    for verb in (validate, split, leak, show, export):
         verb.add_argument("--language", metavar="TAG", help="BCP-47 tag of rows that state none")
         verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -186,6 +194,27 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"{manifest.name}: {summary['rows']} rows, {hours}, {speakers}, languages: {languages}")
     if manifest.problems:
         print(f"{len(manifest.problems)} problems; `asr-headroom data validate {manifest.name}` lists them")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from asr_headroom.data.export import export_manifest
+    from asr_headroom.data.readers import read_manifest
+
+    manifest = read_manifest(
+        arguments.source, language=arguments.language, skip_bad=arguments.skip_bad, limit=arguments.limit
+    )
+    exported = export_manifest(manifest, arguments.output, format=arguments.format)
+    if arguments.json:
+        _print_json({**dataclasses.asdict(exported), "path": str(exported.path)})
+        return 0
+    print(
+        f"{exported.path}: {exported.num_utterances} rows, {exported.seconds / 3600:.2f} h, format {arguments.format}"
+    )
+    if exported.renamed and arguments.format == "qwen3-asr":
+        print(f"warning: {exported.renamed} ids are no file names; read back, these rows are called like their files")
+    if exported.clipped:
+        print(f"warning: {exported.clipped} recordings were louder than full scale and are clipped there")
     return 0
 
 

@@ -10,7 +10,7 @@ import re
 
 from asr_headroom.errors import ConfigError, did_you_mean
 
-__all__ = ["LANGUAGE_NAMES", "language_tag", "macro_language", "primary_subtag"]
+__all__ = ["LANGUAGE_NAMES", "language_name", "language_tag", "macro_language", "primary_subtag"]
 
 LANGUAGE_NAMES = {
     "af": "afrikaans", "am": "amharic", "ar": "arabic", "as": "assamese", "az": "azerbaijani", "ba": "bashkir",
@@ -115,6 +115,23 @@ def language_tag(name: str) -> str:
             "(known are BCP-47 tags such as 'fr' or 'zh-TW' and English names such as 'French')"
         )
     return "-".join([primary, *map(_subtag_case, rest)])
+
+
+def language_name(tag: str) -> str:
+    """The English name of a tag's language, without region or script.
+
+    >>> language_name("fr-CA"), language_name("fil"), language_name("ht")
+    ('French', 'Filipino', 'Haitian Creole')
+
+    Raises:
+        ConfigError: no name is known for it.
+    """
+    subtag = primary_subtag(tag)
+    subtag = _PREFERRED.get(subtag, subtag)
+    name = LANGUAGE_NAMES.get(subtag) or next((name for name, known in _OTHER_NAMES.items() if known == subtag), None)
+    if name is None:
+        raise ConfigError(f"no English name is known for the language '{tag}'; leave the language out, or use another")
+    return name.title()
 
 
 def _subtag_case(subtag: str) -> str:
