@@ -37,8 +37,8 @@ __all__ = ["PromptLanguage", "Qwen3Asr", "load"]
 PromptLanguage = Literal["forced", "free"]
 
 _TEXT_MARK = "<asr_text>"
-_SMALL_WIDTH = 1024
-"""Of the language model of the 0.6B checkpoint; that of the 1.7B is 2048."""
+_SIZES = {1024: "0.6B", 2048: "1.7B"}
+"""Of the checkpoints, by the width of their language model."""
 
 
 def load(
@@ -177,9 +177,10 @@ def _refuse_original_layout(source: str, settings: Mapping[str, Any]) -> None:
     thinker = settings.get("thinker_config")
     if thinker is None:
         return
-    small = thinker.get("text_config", {}).get("hidden_size") == _SMALL_WIDTH
-    right = f"{source}-hf" if source.startswith("Qwen/") else f"Qwen/Qwen3-ASR-{'0.6B' if small else '1.7B'}-hf"
+    width = thinker.get("text_config", {}).get("hidden_size")
+    size = _SIZES.get(width) or next((size for size in _SIZES.values() if size.lower() in source.lower()), None)
+    ids = [f"Qwen/Qwen3-ASR-{known}-hf" for known in _SIZES.values() if size in (None, known)]
     raise ModelError(
-        f"'{source}' has the authors' original layout (thinker_config), of which transformers would read no weight; "
-        f"use '{right}'"
+        f"'{source}' holds Qwen3-ASR in its authors' original layout (thinker_config), whose tensors transformers does "
+        f"not find and would replace by random numbers; use {' or '.join(ids)}"
     )

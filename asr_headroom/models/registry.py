@@ -117,7 +117,6 @@ def _family_of(model_id: str, told: str | None, families: Mapping[str, _Family])
     if told is not None and not families[told].model_types:
         return told  # another package's, which says nothing of the types it reads
     config = _read_config(model_id)
-    _refuse_original_qwen(model_id, config)
     model_type = config.get("model_type")
     readers = [name for name, family in families.items() if model_type in family.model_types]
     # A family whose checkpoints share another's model type writes its own name beside it.
@@ -151,17 +150,6 @@ def _read_config(model_id: str) -> dict[str, Any]:
     # A fresh head makes another family of an adapter's base.
     stored = read_vocabulary(model_id)
     return config | ({"asr_headroom_family": stored[1]} if stored else {})
-
-
-def _refuse_original_qwen(model_id: str, config: Mapping[str, Any]) -> None:
-    if "thinker_config" not in config:
-        return
-    size = next((size for size in ("0.6B", "1.7B") if size.lower() in model_id.lower()), None)
-    ids = [f"Qwen/Qwen3-ASR-{size}-hf"] if size else ["Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"]
-    raise ModelError(
-        f"'{model_id}' holds Qwen3-ASR in its original layout (thinker_config), whose tensors transformers does not "
-        f"find and would replace by random numbers; use {' or '.join(ids)}"
-    )
 
 
 def _accepted(load: Any, family: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from asr_headroom.errors import AsrHeadroomError, BudgetError, ConfigError, Mode
 from asr_headroom.evaluate.decode import why_no_nbest
 from asr_headroom.evaluate.transcribe import refuse_long_utterances, transcribe_manifest
 from asr_headroom.models.decoding import DecodingOptions
+from asr_headroom.models.languages import known_code
 from asr_headroom.models.out_of_memory import release_memory
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.models.registry import load_model
@@ -33,7 +34,6 @@ from asr_headroom.stages.bench_files import common_language, directory_name, rea
 from asr_headroom.stages.data import Loaded, load_data
 from asr_headroom.stopping import StopRequests
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
-from asr_headroom.text.units import primary_subtag
 
 __all__ = ["BenchConfig", "BenchOutcome", "Failure", "bench", "bench_models", "default_name", "read_model_facts"]
 
@@ -347,7 +347,7 @@ def _hash_weights(model_id: str) -> str | None:
 def _mismatch(model: Recognizer, language: str | None) -> bool:
     """True where the model was never meant for the language: a baseline row, not a competitor."""
     known = model.card.languages
-    return bool(language and known and primary_subtag(language) not in known)
+    return bool(language and known and known_code(language, known) is None)
 
 
 def _refuse_twins(config: BenchConfig) -> None:

@@ -18,6 +18,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 __all__ = ["PretendGpu"]
 
 _GPU = torch.device("cuda", 0)
+_TENSOR: Any = torch.Tensor  # type checkers know these attributes on tensors alone
+_DEVICE, _IS_CUDA = _TENSOR.device.__get__, _TENSOR.is_cuda.__get__
 _MOVES = (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu)
 _FREE = ("tolist", "item", "__int__", "__bool__", "__float__", "__len__")
 _TAKES_CPU = ("__getitem__", "__setitem__", "copy_", "index_put", "index_put_", "ctc_loss")
@@ -49,9 +51,9 @@ class PretendGpu(TorchFunctionMode):
     ) -> Any:
         """Runs one call and keeps account of where its tensors are."""
         options = dict(kwargs or {})
-        if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == _DEVICE:
             return _GPU if args[0] in self._held else func(*args)
-        if func == torch.Tensor.is_cuda.__get__:
+        if func == _IS_CUDA:
             return args[0] in self._held
         if func in _MOVES:
             return self._move(func, args[0], list(args[1:]), options)

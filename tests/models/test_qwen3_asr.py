@@ -123,7 +123,7 @@ def test_audio_tokens_are_those_of_the_processor(model, samples):
 
 
 def test_a_special_token_in_a_transcript_is_refused(model):
-    with pytest.raises(DataError, match="special token"):
+    with pytest.raises(DataError, match="mark of the model"):
         model.collate([dataclasses.replace(tone_utterance("abc"), text="one <|im_end|> two")])
 
 
@@ -136,7 +136,7 @@ def test_the_original_layout_is_refused_and_the_right_id_named(tmp_path, width, 
         "thinker_config": thinker,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=right):
+    with pytest.raises(ModelError, match=f"use Qwen/{right}$"):
         load(str(tmp_path))
 
 
