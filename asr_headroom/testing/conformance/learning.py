@@ -61,7 +61,7 @@ class LearningChecks(FamilyChecks):
             model.transcribe(speech, self.options())
 
     def test_hides_the_spans_of_a_batch(self, model: Trainable) -> None:
-        """Where declared: all hidden, recordings sound alike; a part hidden, the loss moves. Else spans change nothing."""
+        """Where declared: all hidden, recordings sound alike; a part hidden, the loss moves. Else nothing changes."""
         spoken, other = self.speech(*self.texts[:2])
         rows = [spoken, dataclasses.replace(other, text=spoken.text)]
 
