@@ -113,6 +113,7 @@ def prepare_for_updates(module: nn.Module, dtype: torch.dtype | None = None) -> 
         dtype: that they are unpacked to for each product. By itself bitsandbytes takes the precision of what comes in,
             which under autocast is that of the norms: float32. None leaves it at that.
     """
+    layer: Any
     for layer in module.modules():
         if not hasattr(layer, "compute_type_is_set"):
             continue

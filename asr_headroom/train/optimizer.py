@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -82,7 +83,9 @@ def _eight_bit(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim
     probe = nn.Parameter(torch.zeros(4096, device=device))  # smaller tensors keep states of 32 bits
     probe.grad = torch.zeros_like(probe)
     try:
-        make([probe], lr=0.0).step()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Paged optimizers are not supported")
+            make([probe], lr=0.0).step()
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(

@@ -73,7 +73,7 @@ def test_a_single_step_is_delivered_where_the_mean_is_worse(tmp_path):
 def test_the_guard_goes_to_the_mean(tmp_path):
     """Dev is measured at the base for the guard after the base's own evaluation."""
     run(tmp_path, [9, 9, 8, 7, 6, 1, 1], guard=True)
-    assert '"mean of steps 2, 3"' in (tmp_path / "guard.json").read_text()
+    assert '"mean of steps 2, 3 x 1"' in (tmp_path / "guard.json").read_text()
 
 
 def test_killed_while_the_mean_is_evaluated(tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
+from asr_headroom.errors import MissingDependencyError, ModelError
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
 from asr_headroom.train.config import TrainConfig
@@ -119,3 +122,31 @@ def test_learning_rate_against_transformers_schedulers(kind):
         assert ours == pytest.approx(theirs if step >= 10 else 2e-4 * (step + 1) / 10)
         optimizer.step()
         scheduler.step()
+
+
+def test_states_of_eight_bits_move_weights_nearly_as_those_of_32_do():
+    pytest.importorskip("bitsandbytes")
+    moved = {}
+    for optim in ("adamw", "adamw-8bit"):
+        torch.manual_seed(0)
+        module = nn.Linear(128, 64)
+        start = module.weight.detach().clone()
+        optimizer = make_optimizer(module, TrainConfig(learning_rate=1e-3, optim=optim))
+        for step in range(20):
+            module.weight.grad = torch.randn(64, 128, generator=torch.Generator().manual_seed(step)) + 0.5
+            optimizer.step()
+        moved[optim] = module.weight.detach() - start
+        states = {tensor.dtype for tensor in optimizer.state[module.weight].values() if torch.is_tensor(tensor)}
+        assert (torch.uint8 in states) == (optim == "adamw-8bit")
+    full, packed = moved["adamw"], moved["adamw-8bit"]
+    assert (full - packed).norm() < 0.05 * full.norm()
+    assert not full.equal(packed)
+
+
+def test_paged_states_are_for_gpus_and_bitsandbytes_may_be_missing(monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    with pytest.raises(ModelError, match=r"does not run on 'cpu'.*Paged.*--optim adamw"):
+        make_optimizer(nn.Linear(3, 3), TrainConfig(optim="paged-adamw-8bit"))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(MissingDependencyError, match="quant"):
+        make_optimizer(nn.Linear(3, 3), TrainConfig(optim="adamw-8bit"))

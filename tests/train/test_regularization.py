@@ -167,9 +167,12 @@ def test_the_pull_is_towards_the_start():
     [
         {"l2_sp": 5.0, "layer_decay": 0.8, "label_smoothing": 0.1, "ema": 0.9, "kl": 0.2},
         {"l2_sp": 5.0, "kl": 0.2, "ema": 0.9, "method": "lora", "freeze": ("decoder",)},
+        {"optim": "adamw-8bit", "weight_decay": 0.1},
     ],
 )
 def test_resume_equals_never_stopping(tmp_path, changes):
+    if "optim" in changes:
+        pytest.importorskip("bitsandbytes")
     config = short(**changes)
     start(tmp_path / "whole", config).run()
     calls = []
