@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 
 SUMMARY = "fine-tune a model inside a budget (LoRA, full, scratch), resumable; the best step on dev is kept"
@@ -37,4 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
     models = directory if config.vocabulary == "from-data" else f"{config.model} {directory}"
     packed = "" if config.quantization == "none" else f" --quantization {config.quantization}"
     print(f"Next: asr-headroom bench --models {models} --data TEST{language} --window {config.window}{packed}")
+    _print_snippet(str(directory))
     return 0
+
+
+def _print_snippet(directory: str) -> None:
+    """How to open the model without this package, for the families that are ours to describe."""
+    from asr_headroom.errors import ModelError
+    from asr_headroom.models.snippets import loading_snippet
+
+    with contextlib.suppress(ModelError):
+        print("In Python:\n\n    " + loading_snippet(directory).replace("\n", "\n    ").replace("    \n", "\n"))
