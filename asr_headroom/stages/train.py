@@ -157,6 +157,10 @@ class TrainStageConfig(TrainConfig):
             raise ConfigError(f"train_weights is {list(self.train_weights)}; each must be above 0 and finite")
         if not 0 < self.replay_share < 1:
             raise ConfigError(f"replay_share is {self.replay_share}; it must be between 0 and 1")
+        if self.replay and self.replay in (self.dev, *self.guard_data):
+            raise ConfigError(
+                f"replay and dev or guard_data both name '{self.replay}'; what is trained on guards nothing"
+            )
 
     @property
     def peak_learning_rate(self) -> float:

@@ -119,7 +119,8 @@ def test_one_source_may_be_given_as_it_is(tiny_model, tones, tmp_path):
         ({"train": ()}, "train is empty"),
         ({"train_weights": (1.0, 2.0)}, "1 training sources and 2 train_weights"),
         ({"train_weights": (0.0,)}, "train_weights is"),
-        ({"replay_share": 1.0}, "replay_share is 1.0"),
+        ({"replay_share": 1.0}, r"replay_share is 1\.0"),
+        ({"replay": "adults", "guard_data": ("zh", "adults")}, "both name 'adults'; what is trained on guards nothing"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(tiny_model, tones, tmp_path, changes, message):
