@@ -39,6 +39,7 @@ from asr_headroom.models.sampling import (
     draw_tokens,
     head_logits,
     hidden_log_probs,
+    no_log_probs,
     restricted_log_probs,
     scatter_log_probs,
     scored_ids,
@@ -232,6 +233,8 @@ class AudioLanguageModel(abc.ABC):
             DataError: a recording is longer than the model takes; it is never cut.
             ModelError: a language is unknown.
         """
+        if not batch:
+            return []
         waveforms = [self._samples(utterance) for utterance in batch]
         prompts = [
             tuple(self._prompt_ids(options.language or utterance.language, len(waveform)))
@@ -278,6 +281,8 @@ class AudioLanguageModel(abc.ABC):
     @torch.no_grad()
     def sample(self, encoded: AudioLlmEncoded, options: SamplingOptions) -> list[list[Hypothesis]]:
         """``options.num_samples`` hypotheses per row, with dropout off."""
+        if not len(encoded):
+            return []
         with evaluating(self.module):
             continuation = PromptContinuation(self, encoded, options.num_samples)
             draws = draw_tokens(
@@ -289,6 +294,8 @@ class AudioLanguageModel(abc.ABC):
     @torch.no_grad()
     def nbest(self, encoded: AudioLlmEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
         """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
+        if not len(encoded):
+            return []
         with evaluating(self.module):
             continuation = PromptContinuation(self, encoded, 1)
             found = beam_tokens(
@@ -312,6 +319,8 @@ class AudioLanguageModel(abc.ABC):
         """
         if len(hypotheses) != len(encoded):
             raise ShapeError(f"{len(hypotheses)} hypotheses for {len(encoded)} rows; give one per row")
+        if not hypotheses:
+            return no_log_probs(encoded.audio[0])
         targets = scored_ids(hypotheses, self.end_id)
         lengths = [len(target) for target in targets]
         if max(lengths, default=0) > self._room(encoded):

@@ -38,6 +38,7 @@ from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, Lo
 from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
+from asr_headroom.models.sampling import no_log_probs
 from asr_headroom.models.vocabulary import Vocabulary
 
 __all__ = ["CtcEncoded", "CtcModel"]
@@ -231,6 +232,8 @@ class CtcModel(abc.ABC):
         Raises:
             DataError: a recording is longer than the model hears at once; it is never cut.
         """
+        if not batch:
+            return []
         waveforms = [self._samples(utterance) for utterance in batch]
         # By what was read and not by what a manifest states: it may have been rounded.
         keys = [self.company(len(waveform)) for waveform in waveforms]
@@ -259,6 +262,8 @@ class CtcModel(abc.ABC):
 
         Dropout was in ``encode``, if the module was in training mode then; encode in evaluation mode to draw without.
         """
+        if not len(encoded):
+            return []
         index = list(encoded.rows)
         paths = draw_paths(encoded.logits[index], options)
         frames = encoded.frames[index].tolist()
@@ -278,6 +283,8 @@ class CtcModel(abc.ABC):
     @torch.no_grad()
     def nbest(self, encoded: CtcEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
         """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
+        if not len(encoded):
+            return []
         rows = []
         searched = self._search(self._scores(encoded.logits), encoded.frames.tolist(), beam_size)
         for utterance in encoded.rows:
@@ -305,6 +312,8 @@ class CtcModel(abc.ABC):
         """
         if len(hypotheses) != len(encoded):
             raise ShapeError(f"{len(hypotheses)} hypotheses for {len(encoded)} rows; give one per row")
+        if not hypotheses:
+            return no_log_probs(encoded.logits, columns=1)
         frames = encoded.frames.tolist()
         for row, hypothesis in zip(encoded.rows, hypotheses, strict=True):
             if frames_needed(hypothesis.token_ids) > frames[row]:

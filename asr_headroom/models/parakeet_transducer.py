@@ -37,6 +37,7 @@ from asr_headroom.models.modes import evaluating, freeze_batch_norm, switch_off_
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
+from asr_headroom.models.sampling import no_log_probs
 from asr_headroom.models.transducer_decoding import Transducer, TransducerEncoded, Walk, draw_walks, greedy_walks
 from asr_headroom.models.transducer_lattice import Steps, joint_arcs, sequence_log_probs
 
@@ -183,6 +184,8 @@ class ParakeetTransducer:
         Raises:
             ModelError: a beam is asked for.
         """
+        if not batch:
+            return []
         if options.beam_size > 1:
             raise ModelError(
                 f"'{self.card.model_id}' ({self.card.family}) has no beam search here; use beam_size 1, which is greedy"
@@ -212,6 +215,8 @@ class ParakeetTransducer:
         Paths are drawn; the one log-probability that a hypothesis keeps is that of its tokens over all their paths, as
         :meth:`log_prob` gives it. A truncated one has the probability that its tokens are written first.
         """
+        if not len(encoded):
+            return []
         count = options.num_samples
         with evaluating(self.module):
             drawn = [
@@ -251,6 +256,8 @@ class ParakeetTransducer:
         """
         if len(hypotheses) != len(encoded):
             raise ShapeError(f"{len(hypotheses)} hypotheses for {len(encoded)} rows; give one per row")
+        if not hypotheses:
+            return no_log_probs(encoded.frames, columns=1)
         device = encoded.frames.device
         counts = torch.tensor([len(hypothesis.token_ids) for hypothesis in hypotheses], device=device)
         labels = torch.zeros(len(hypotheses), int(counts.max()), dtype=torch.long, device=device)

@@ -26,6 +26,7 @@ __all__ = [
     "head_logits",
     "hidden_log_probs",
     "log_probs_of",
+    "no_log_probs",
     "pick",
     "restricted_log_probs",
     "scatter_log_probs",
@@ -187,6 +188,12 @@ def scatter_log_probs(values: torch.Tensor, lengths: Sequence[int]) -> TokenLogP
     return TokenLogProbs(
         torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values), mask
     )
+
+
+def no_log_probs(like: torch.Tensor, columns: int = 0) -> TokenLogProbs:
+    """Of no hypotheses: [0, columns], in the precision of scores and where ``like`` is."""
+    values = like.new_zeros(0, columns, dtype=_score_dtype(like))
+    return TokenLogProbs(values, torch.ones_like(values, dtype=torch.bool))
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ from asr_headroom.models.sampling import (
     draw_tokens,
     head_logits,
     hidden_log_probs,
+    no_log_probs,
     restricted_log_probs,
     scatter_log_probs,
     scored_ids,
@@ -266,6 +267,8 @@ class Seq2Seq(abc.ABC):
             DataError: a recording is longer than the model allows; it is never cut.
             ModelError: see :meth:`prompt_ids`.
         """
+        if not batch:
+            return []
         prompts = torch.tensor([self.prompt_ids(options.language or utterance.language) for utterance in batch])
         features = self._features([self._samples(utterance) for utterance in batch])
         guard = options.loop_guard
@@ -304,6 +307,8 @@ class Seq2Seq(abc.ABC):
     @torch.no_grad()
     def sample(self, encoded: Seq2SeqEncoded, options: SamplingOptions) -> list[list[Hypothesis]]:
         """``options.num_samples`` hypotheses per row, with dropout off."""
+        if not len(encoded):
+            return []
         count = options.num_samples
         with evaluating(self.module):
             continuation = _Continuation(self._core, encoded, count)
@@ -316,6 +321,8 @@ class Seq2Seq(abc.ABC):
     @torch.no_grad()
     def nbest(self, encoded: Seq2SeqEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
         """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
+        if not len(encoded):
+            return []
         with evaluating(self.module):
             continuation = _Continuation(self._core, encoded)
             lists = beam_tokens(
@@ -342,6 +349,8 @@ class Seq2Seq(abc.ABC):
         """
         if len(hypotheses) != len(encoded):
             raise ShapeError(f"{len(hypotheses)} hypotheses for {len(encoded)} rows; give one per row")
+        if not hypotheses:
+            return no_log_probs(encoded.states)
         targets = scored_ids(hypotheses, self._end_id)
         lengths = [len(target) for target in targets]
         width = max(lengths, default=0)

@@ -43,7 +43,14 @@ from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import Quantization, count_parameters, place, precision, quantized_options
-from asr_headroom.models.sampling import draw_tokens, head_logits, restricted_log_probs, scatter_log_probs, scored_ids
+from asr_headroom.models.sampling import (
+    draw_tokens,
+    head_logits,
+    no_log_probs,
+    restricted_log_probs,
+    scatter_log_probs,
+    scored_ids,
+)
 from asr_headroom.models.search import distinct_texts, hypothesis_of
 from asr_headroom.models.whisper_decoding import WhisperContinuation, WhisperEncoded, score, search
 from asr_headroom.models.whisper_encoder import Window, encode_features, pad_to_window, window_samples
@@ -292,6 +299,8 @@ class Whisper:
             DataError: a recording is longer than the model's window; it is never cut.
             ModelError: the language is unknown to a multilingual model.
         """
+        if not batch:
+            return []
         waveforms = [self._samples(utterance) for utterance in batch]
         windows = [self._window_samples(len(waveform)) for waveform in waveforms]
         prompts = [self.prompt_ids(options.language or utterance.language) for utterance in batch]
@@ -318,6 +327,8 @@ class Whisper:
     @torch.no_grad()
     def sample(self, encoded: WhisperEncoded, options: SamplingOptions) -> list[list[Hypothesis]]:
         """``options.num_samples`` hypotheses per row, with dropout off."""
+        if not len(encoded):
+            return []
         with evaluating(self.module):
             continuation = WhisperContinuation(self._core, encoded, options.num_samples)
             draws = draw_tokens(
@@ -333,6 +344,8 @@ class Whisper:
     @torch.no_grad()
     def nbest(self, encoded: WhisperEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
         """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
+        if not len(encoded):
+            return []
         states = encoded.states[list(encoded.utterances)]
         with evaluating(self.module):
             found = search(
@@ -352,6 +365,8 @@ class Whisper:
         """
         if len(hypotheses) != len(encoded):
             raise ShapeError(f"{len(hypotheses)} hypotheses for {len(encoded)} rows; give one per row")
+        if not hypotheses:
+            return no_log_probs(encoded.states)
         targets = scored_ids(hypotheses, self._end_id)
         lengths = [len(target) for target in targets]
         if max(lengths, default=0) > self._room(encoded.prompts):

@@ -182,6 +182,19 @@ class HypothesisChecks(FamilyChecks):
         apart = (others[0] - others[1]).abs().max()
         assert apart > 3 * self.tolerance, "every recording sounds alike, so that nothing is shown"
 
+    def test_no_rows_have_no_hypotheses(self, samplable: Samplable) -> None:
+        """Where a step leaves every group out, nothing is drawn and nothing scored, and nothing breaks."""
+        nothing = self._encoded(samplable, self.texts[0]).select([])
+        assert len(nothing) == 0
+        scores = samplable.log_prob(nothing, [], SamplingOptions())
+        assert scores.values.shape == scores.mask.shape
+        assert scores.values.shape[0] == 0
+        if samplable.card.abilities.can_sample:
+            assert samplable.sample(nothing, _FEW) == []
+        if samplable.card.abilities.can_nbest:
+            assert samplable.nbest(nothing, 2, _FEW) == []
+        assert samplable.transcribe([], self.options()) == []
+
     def test_audio_is_encoded_once(self, samplable: Samplable) -> None:
         """No module with weights that ``encode`` runs is run again for hypotheses, and the batch is not read again."""
         batch = samplable.collate(self.speech(*self.texts[:2]))
