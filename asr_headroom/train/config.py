@@ -34,6 +34,9 @@ class GuardConfig:
     margin: float = 0.5
     """Points of error rate that a guard set may lose for a gain ten times as large; 0 tolerates none beyond noise."""
 
+    every_eval: bool = False
+    """Guard sets are measured at each evaluation too, and training stops once harm beyond the margin is certain."""
+
     def __post_init__(self) -> None:
         problems = []
         if self.points < 1:

@@ -47,6 +47,7 @@ __all__ = [
     "Role",
     "choose_point",
     "describe_base",
+    "harms",
     "next_point",
     "run_guard",
 ]
@@ -228,7 +229,7 @@ class _Judgement:
         level = _LEVEL / (len(points) * max(1, len(others)))
         self._others, self._level = others, level
         self.harms = {
-            point: _harms(point, others, min(margin / 100, -gain.difference / _EXCHANGE), level)
+            point: harms(point, others, min(margin / 100, -gain.difference / _EXCHANGE), level)
             for point, gain in self.gains.items()
         }
         self.fit = [point for point in self.better if not self.harms[point]]
@@ -246,7 +247,7 @@ class _Judgement:
 
     def tolerated(self, point: float) -> list[str]:
         """The losses at a fit point that are more than noise, in words."""
-        return _harms(point, self._others, 0.0, self._level)
+        return harms(point, self._others, 0.0, self._level)
 
     def price(self) -> str:
         """What the gain costs, in words."""
@@ -395,7 +396,7 @@ def _key(eval_set: EvaluationSet) -> str:
     return f"{eval_set.name} {fingerprint([ids, eval_set.normalizer.hash])}"
 
 
-def _harms(point: float, sets: Sequence[MeasuredSet], tolerance: float, level: float) -> list[str]:
+def harms(point: float, sets: Sequence[MeasuredSet], tolerance: float, level: float) -> list[str]:
     """The sets on which the point is worse than the base beyond noise and a loss of ``tolerance``, in words."""
     found = []
     for measured in sets:

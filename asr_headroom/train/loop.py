@@ -33,6 +33,7 @@ from asr_headroom.provenance import collect_provenance
 from asr_headroom.stopping import StopRequests
 from asr_headroom.train.checkpoint import CheckpointFolder
 from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.damage import DamageWatch
 from asr_headroom.train.delivery import Delivery
 from asr_headroom.train.evaluation import Evaluation
 from asr_headroom.train.feed import Feed
@@ -211,6 +212,7 @@ class Training:
                 self._feed,
                 on_smaller=lambda rows: self._save_record(micro_batch=rows),
             )
+            self._watch = self._make_watch()
             step, best = self._restore()
         self._sizes = self._frozen_sizes()
         if step == 0:
@@ -235,8 +237,9 @@ class Training:
         # Rounding errors must not add a step.
         stop = min(plan.total_steps, math.ceil(self._stop_at * plan.total_steps - 1e-9))
         reason = "done" if stop == plan.total_steps else "paused"
-        if evaluated == step and self._patience_spent(best, step):  # killed just before it would have stopped
-            return step, best, "early stop"
+        enough = self._enough(best, step, plan) if evaluated == step else None
+        if enough:  # killed just before it would have stopped
+            return step, best, enough
         for batches in window.waiting_for(self._feed.steps(step, stop)):
             totals, norm, rate = self._stepper.take(batches, plan.total_steps)
             window.add(totals, norm, rate)
@@ -257,8 +260,9 @@ class Training:
             if step % self.config.logging_steps == 0 or evaluated == step:
                 window.reset()
             self._stop_if_asked(step, best, saved=evaluated == step)
-            if evaluated == step and self._patience_spent(best, step):
-                reason = "early stop"
+            enough = self._enough(best, step, plan) if evaluated == step else None
+            if enough:
+                reason = enough
                 break
         return step, best, reason
 
@@ -267,6 +271,7 @@ class Training:
     def _evaluate_and_save(self, step: int, best: dict[str, Any]) -> dict[str, Any]:
         with self._ledger.stage("evaluate"), self._stepper.kept_weights():
             row, last = self._evaluation.dev_row(step, self._dev.first(self._sizes.eval_utterances))
+            self._watch.look(self.model, step, self._sizes.eval_utterances)
         self._history.rows.append(row)
         self._save_record(last=last)
         if _is_better(last, best):
@@ -335,9 +340,15 @@ class Training:
         if self._agreed(self._stop.requested):
             raise self._stop.stopped("stopped before an evaluation; the same command goes on from the last checkpoint")
 
-    def _patience_spent(self, best: dict[str, Any], step: int) -> bool:
+    def _enough(self, best: dict[str, Any], step: int, plan: Plan) -> str | None:
+        """Why the evaluation after a step ends the training, if it does."""
+        damage = self._watch.damage(step, math.ceil(plan.total_steps / plan.eval_steps))
+        if damage:
+            self._say("step %d  stopped: %s", step, damage)
+            return "damage"
         patience = self.config.early_stopping_patience
-        return patience is not None and sum(step > best["step"] for step in self._history.steps) >= patience
+        spent = patience is not None and sum(step > best["step"] for step in self._history.steps) >= patience
+        return "early stop" if spent else None
 
     # ------------------------------------------------------------------ plan and record
 
@@ -431,6 +442,16 @@ class Training:
         self._history.read(state["step"])
         self._say("resumed from step %d in %s", state["step"], self.directory)
         return state["step"], state["best"]
+
+    def _make_watch(self) -> DamageWatch:
+        guard = self.config.guard
+        return DamageWatch(
+            [eval_set for eval_set in self._guard_sets if eval_set.role != "target"] if guard.every_eval else [],
+            self._evaluation.measured,
+            margin=guard.margin,
+            stored=self._record.values.get("watch", {}),
+            save=lambda counts: self._save_record(watch=counts),
+        )
 
     def _make_delivery(self) -> Delivery:
         return Delivery(

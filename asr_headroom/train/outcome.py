@@ -27,8 +27,8 @@ class TrainingOutcome:
         delivered_because: the guard's reason.
         plan: what was planned.
         stopped_at: last step taken.
-        reason: why it stopped: ``done``, ``budget``, ``early stop``, ``paused`` where ``stop_at`` asked for it, or what
-            the objective said.
+        reason: why it stopped: ``done``, ``budget``, ``early stop``, ``damage`` on a guard set, ``paused`` where
+            ``stop_at`` asked for it, or what the objective said.
         sizes: of the evaluations.
         minutes: spent, by stage.
     """

@@ -99,7 +99,7 @@ def test_two_processes_end_where_one_does(words, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_one_plan_of_a_budget(words, tmp_path):
-    flags = ["--num-train-epochs", "1000", "--budget", "10s", "--output", str(tmp_path / "out")]
+    flags = ["--num-train-epochs", "1000", "--budget", "30s", "--output", str(tmp_path / "out")]
     said = run_two([*words, "--per-device-train-batch-size", "2", *flags], tmp_path)
     assert said.count("plan: ") == 1
 
@@ -107,15 +107,16 @@ def test_two_processes_share_one_plan_of_a_budget(words, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_the_other_and_the_same_command_goes_on(words, tmp_path, killed):
-    words = [*words, "--per-device-train-batch-size", "2", "--max-steps", "60", "--eval-steps", "20", "--output"]
+    words = [*words, "--per-device-train-batch-size", "2", "--max-steps", "16", "--eval-steps", "4"]
+    words += ["--set", "guard.enabled=false", "--output"]
     processes = begin_two([*words, str(tmp_path / "cut")], tmp_path)
     try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "cut/checkpoints/step-00000020/DONE").exists():
+        deadline = time.monotonic() + 300
+        while not (tmp_path / "cut/checkpoints/step-00000004/DONE").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         processes[killed].send_signal(signal.SIGKILL)
-        code = processes[1 - killed].wait(timeout=60)
+        code = processes[1 - killed].wait(timeout=120)
     finally:
         for process in processes:
             process.kill()
