@@ -1,0 +1,118 @@
+"""The verb from end to end: from merged low-rank updates, on the training loop, refusing what cannot work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from asr_headroom.cli.main import main
+from asr_headroom.data.manifest import write_manifest
+from asr_headroom.errors import ConfigError
+from asr_headroom.models.decoding import Hypothesis
+from asr_headroom.models.lora import LoraConfig, attach_lora
+from asr_headroom.models.registry import load_model
+from asr_headroom.rl.config import RewardConfig
+from asr_headroom.stages.rl import RlStageConfig, make_reward
+from asr_headroom.testing.synthetic import tone_utterance
+from asr_headroom.testing.tiny import tiny_whisper
+
+
+@pytest.fixture
+def data(tmp_path):
+    speech = []
+    for text in ("abc", "cab", "bad", "cabbage"):
+        utterance = tone_utterance(text)
+        (tmp_path / f"{text}.wav").write_bytes(utterance.audio)
+        speech.append(dataclasses.replace(utterance, audio=tmp_path / f"{text}.wav"))
+    write_manifest(tmp_path / "speech.jsonl", speech)
+    tiny_whisper().save_pretrained(tmp_path / "tiny")
+    return str(tmp_path / "speech.jsonl")
+
+
+def words(init, data, output, *more):
+    return ["rl", "--init", str(init), "--train", data, "--dev", data, "--window", "fit", "--learning-rate", "1e-2",
+            "--max-new-tokens", "6", "--max-steps", "2", "--eval-steps", "1", "--set", "guard.enabled=false",
+            "--output", str(output), *more]  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", ["mwer", "gspo"])
+def test_updates_of_low_rank_are_merged_and_the_new_ones_name_the_merged_base(tmp_path, data, algorithm, capsys):
+    model = load_model(str(tmp_path / "tiny"), window="fit")
+    tuned = attach_lora(model, LoraConfig(rank=2))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in tuned.module.parameters():
+            if weight.requires_grad:
+                weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    tuned.save_pretrained(tmp_path / "sft")
+    output = tmp_path / "rl"
+    command = words(tmp_path / "sft", data, output, "--algorithm", algorithm)
+    assert main(command) == 0
+    assert main(command) == 0  # done before
+    out = capsys.readouterr().out
+    assert f"bench --models {tmp_path / 'sft'} {output / 'model'}" in out
+    facts = json.loads((output / "model/headroom.json").read_text())
+    assert facts["base"] == str(tmp_path / "sft")
+    assert facts["rl"]["algorithm"] == algorithm
+    adapter = json.loads((output / "model/adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str((output / "init").resolve())
+    # Loaded again, the base of the new updates is the tuned model and not the one under it.
+    speech = [tone_utterance("abc")]
+    expected = load_model(str(tmp_path / "sft"), window="fit")
+    merged = load_model(str(output / "init"), window="fit")
+    with torch.no_grad():
+        batch = expected.collate(speech)
+        torch.testing.assert_close(merged.loss(batch).nats, expected.loss(batch).nats, atol=1e-4, rtol=1e-5)
+    rows = [json.loads(line) for line in (output / "rollouts.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1]
+    assert {"reward", "error", "oracle", "unique", "tied", "entropy"} <= rows[0]["watched"].keys()
+
+
+def test_another_start_in_the_same_folder_is_refused(tmp_path, data, capsys):
+    for name in ("one", "two"):
+        attach_lora(load_model(str(tmp_path / "tiny")), LoraConfig(rank=2)).save_pretrained(tmp_path / name)
+    assert main(words(tmp_path / "one", data, tmp_path / "rl")) == 0
+    assert main(words(tmp_path / "two", data, tmp_path / "rl")) == 1
+    assert "choose another --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init": ""}, "once, as --init"),
+        ({"model": "b"}, "once, as --init"),
+        ({"vocabulary": "from-data"}, "no hypotheses"),
+        ({"label_smoothing": 0.1}, "cross_entropy"),
+        ({"kl": 0.1}, "policy_kl"),
+        ({"method": "full", "policy_kl": 0.1}, "method lora"),
+        ({"nbest": "beam", "algorithm": "gspo"}, "not drawn"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+    ],
+    ids=str,
+)
+def test_contradictions_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        RlStageConfig(**{"init": "a", "train": "t", "dev": "d"} | changes)
+
+
+def test_rates_are_lower_than_in_supervised_training():
+    config = RlStageConfig(init="a", train="t", dev="d")
+    assert config.model == "a"
+    assert config.peak_learning_rate == 5e-6
+    assert RlStageConfig(init="a", train="t", dev="d", method="full").peak_learning_rate == 1e-6
+
+
+def test_keywords_go_through_each_languages_normaliser(tmp_path):
+    (tmp_path / "keywords.txt").write_text("Paris\n北京\n")
+    reward = RewardConfig(keywords=str(tmp_path / "keywords.txt"), keyword_weight=3.0)
+    config = RlStageConfig(init="a", train="t", dev="d", reward=reward)
+    speech = [
+        dataclasses.replace(tone_utterance("a"), text=text, language=language)
+        for text, language in (("je vais à Paris", "fr"), ("我在北京", "zh"))
+    ]
+    judge = make_reward(config, speech).judge
+    assert judge(speech[0], [Hypothesis(text="je vais à Pari")])[0].reward == pytest.approx(-3 / 6)
+    assert judge(speech[1], [Hypothesis(text="我在背京")])[0].reward == pytest.approx(-3 / 8)
