@@ -119,7 +119,9 @@ def _about(diagnosis: Diagnosis, shelf: ClipShelf) -> str:
     if hidden > 0:
         parts.append(f"{hidden} more are in verdicts.jsonl.")
     if shelf.num_left_out:
-        parts.append(f"{shelf.num_left_out} recordings are left out to keep the page small (--max-clips).")
+        parts.append(
+            f"{describe_number(shelf.num_left_out, 'recording')} left out to keep the page small (--max-clips)."
+        )
     return " ".join(parts)
 
 
