@@ -14,7 +14,7 @@ _WORDS = {
     "rank": "dropped by rank",
     "behind": "dropped: behind beyond noise",
     "diverged": "diverged",
-    "budget": "not tried further: the budget",
+    "budget": "no budget left to go on",
     "goes on": "goes on",
 }
 
@@ -41,7 +41,11 @@ def _last_standings(facts: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], f
     seen: dict[str, tuple[Mapping[str, Any], float]] = {}
     for rung in reversed(facts["rungs"]):
         for standing in rung["standings"]:
-            seen.setdefault(standing["setting"], (standing, rung["share"]))
+            later, share = seen.get(standing["setting"], (standing, rung["share"]))
+            if later["decision"] == "budget" and later["error_rate"] is None and later is not standing:
+                # Not reached: what is known of it is from the rung before.
+                later, share = {**standing, "decision": "budget"}, rung["share"]
+            seen[standing["setting"]] = later, share
     return list(seen.values())
 
 
