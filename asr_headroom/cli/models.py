@@ -89,19 +89,19 @@ def _rows(family: str | None, language: str | None) -> list[dict[str, Any]]:
 
 def _row(entry: Any, language: str | None) -> dict[str, Any]:
     from asr_headroom.models.architecture import known_architectures
+    from asr_headroom.models.dimensions import published_parameters
     from asr_headroom.text.units import primary_subtag
 
-    known = known_architectures()
+    counted = {name: shape.parameters for name, shape in known_architectures().items()} | dict(published_parameters())
     row = dataclasses.asdict(entry)
     row["checkpoints"] = []
     for checkpoint in entry.checkpoints:
         languages = entry.languages if checkpoint.languages is None else checkpoint.languages
         if language is not None and primary_subtag(language) not in languages:
             continue
-        architecture = known.get(checkpoint.model_id)
         row["checkpoints"].append(
             dataclasses.asdict(checkpoint)
-            | {"languages": languages, "parameters": architecture.parameters if architecture else checkpoint.parameters}
+            | {"languages": languages, "parameters": counted.get(checkpoint.model_id, checkpoint.parameters)}
         )
     return row
 
@@ -137,7 +137,9 @@ def _text(rows: list[dict[str, Any]], *, details: bool) -> str:
         lines += [f"{'':<16} {note}" for note in row["notes"] if details]
         lines.append("")
     if not details:
-        lines.append("Not runnable here; score, compare and report read a file of their predictions:")
+        lines.append(
+            "Not runnable here; bench (--predictions), score, compare and report read files of their predictions:"
+        )
         lines += [f"  {entry['title']} ({', '.join(entry['model_ids'])}): {entry['reason']}" for entry in _elsewhere()]
     return "\n".join(lines) if rows else "no checkpoint in the catalogue can be told that language"
 
@@ -163,12 +165,20 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "Weights are computed from published dimensions where these are known; licences are those of the hub pages.",
+        "Weights are counted in the real class, built without them from dimensions that are known "
+        "(`asr_headroom/models/dimensions.py` says from where); where none stand, none are known here. Licences are "
+        "noted as the publishers' pages state them and were not read again for this table: read the page before you "
+        "ship anything.",
         "",
     ]
     notes = [f"* `{row['family']}`: {note}" for row in rows for note in row["notes"]]
     lines += ["## What to know", "", *notes, ""]
-    lines += ["## Not runnable here", "", "`score`, `compare` and `report` read files of their predictions.", ""]
+    lines += [
+        "## Not runnable here",
+        "",
+        "`bench --predictions`, `score`, `compare` and `report` read files of their predictions.",
+        "",
+    ]
     lines += [
         f"* **{entry['title']}** ({', '.join(f'`{model_id}`' for model_id in entry['model_ids'])}): {entry['reason']}."
         for entry in _elsewhere()

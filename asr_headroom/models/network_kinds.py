@@ -291,6 +291,7 @@ NETWORK_KINDS: dict[str, NetworkKind] = {
     ),
     "hubert": _wav2vec2("transformers.HubertForCTC", "hubert"),
     "wav2vec2": _wav2vec2("transformers.Wav2Vec2ForCTC", "wav2vec2"),
+    "data2vec-audio": _wav2vec2("transformers.Data2VecAudioForCTC", "data2vec_audio"),
     "wav2vec2-bert": NetworkKind(
         "transformers.Wav2Vec2BertForCTC",
         r".*\.self_attn\.(linear_q|linear_k|linear_v|linear_out)",

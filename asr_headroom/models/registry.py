@@ -52,7 +52,9 @@ _FAMILIES = {
     "qwen3-asr": _Family("asr_headroom.models.qwen3_asr:load", ("qwen3_asr",)),
     "voxtral": _Family("asr_headroom.models.voxtral:load", ("voxtral",), extra="voxtral"),
     "wav2vec2-ctc": _Family(
-        "asr_headroom.models.wav2vec2_ctc:load", ("wav2vec2", "hubert", "wav2vec2-bert"), fresh_head=True
+        "asr_headroom.models.wav2vec2_ctc:load",
+        ("wav2vec2", "hubert", "wav2vec2-bert", "data2vec-audio"),
+        fresh_head=True,
     ),
     "whisper": _Family("asr_headroom.models.whisper:load", ("whisper",)),
     "whisper-ctc": _Family("asr_headroom.models.whisper_ctc:load", ("whisper_ctc", "whisper"), fresh_head=True),

@@ -1,4 +1,4 @@
-"""wav2vec 2.0, XLS-R, MMS, HuBERT and wav2vec2-BERT with a CTC head, their own or a fresh one.
+"""wav2vec 2.0, XLS-R, MMS, HuBERT, data2vec and wav2vec2-BERT with a CTC head, their own or a fresh one.
 
 Facts and quirks, all kept in this file:
 
@@ -6,6 +6,7 @@ Facts and quirks, all kept in this file:
 * The base models (group norm in the first convolution) were trained without a padding mask, and padding changes their
   output by far more than rounding. They declare it, and only recordings of one length share a batch. The large models
   and XLS-R (layer norm) take the mask and are exact.
+* data2vec's padding leaks although it takes a mask, so there too only recordings of one length share a batch.
 * SpecAugment and layer drop of the configs are switched off: the first works in place on features, the second leaves
   weights without gradient, which data parallelism refuses.
 * MMS is loaded with the language whose adapter its checkpoint holds.
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import (
+    Data2VecAudioForCTC,
     HubertForCTC,
     PretrainedConfig,
     SeamlessM4TFeatureExtractor,
@@ -51,7 +53,11 @@ _CLASSES = {
             head="lm_head",
             without_head=_WITHOUT_HEAD,
         )
-        for kind, model in (("wav2vec2", Wav2Vec2ForCTC), ("hubert", HubertForCTC))
+        for kind, model in (
+            ("wav2vec2", Wav2Vec2ForCTC),
+            ("hubert", HubertForCTC),
+            ("data2vec-audio", Data2VecAudioForCTC),
+        )
     },
     "wav2vec2-bert": CtcClasses(
         model=Wav2Vec2BertForCTC,
@@ -61,9 +67,12 @@ _CLASSES = {
         without_head=_WITHOUT_HEAD,
     ),
 }
+_LEAKING = ("data2vec-audio",)
+"""Whose convolutions behind the first mask mix padding into the frames before it."""
 _LORA_TARGETS = {
     "wav2vec2": r".*\.attention\.(q_proj|k_proj|v_proj|out_proj)",
     "hubert": r".*\.attention\.(q_proj|k_proj|v_proj|out_proj)",
+    "data2vec-audio": r".*\.attention\.(q_proj|k_proj|v_proj|out_proj)",
     "wav2vec2-bert": r".*\.self_attn\.(linear_q|linear_k|linear_v|linear_out)",
 }
 
@@ -149,7 +158,7 @@ class Wav2Vec2Ctc(CtcModel):
             lora_targets=_LORA_TARGETS[config.model_type],
             vocabulary=vocabulary,
             fresh_head=fresh_head,
-            batch_exact=self._masked,
+            batch_exact=self._masked and config.model_type not in _LEAKING,
         )
 
     def with_module(self, wrap: Callable[[nn.Module], nn.Module]) -> Wav2Vec2Ctc:

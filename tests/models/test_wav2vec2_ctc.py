@@ -36,5 +36,10 @@ class TestHubert(CtcSuite):
     make = staticmethod(functools.partial(tiny_wav2vec2_ctc, "hubert"))
 
 
+class TestData2Vec(CtcSuite):
+    make = staticmethod(functools.partial(tiny_wav2vec2_ctc, "data2vec"))
+    catalogued = False
+
+
 class TestWav2Vec2Bert(CtcSuite):
     make = staticmethod(functools.partial(tiny_wav2vec2_ctc, "bert"))

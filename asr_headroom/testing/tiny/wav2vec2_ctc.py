@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import torch
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioForCTC,
     HubertConfig,
     HubertForCTC,
     SeamlessM4TFeatureExtractor,
@@ -22,6 +24,11 @@ from asr_headroom.models.ctc_text import make_tokenizer
 from asr_headroom.models.vocabulary import Vocabulary
 from asr_headroom.models.wav2vec2_ctc import Wav2Vec2Ctc
 
+_CLASSES: dict[str, tuple[Any, Any]] = {
+    "data2vec": (Data2VecAudioConfig, Data2VecAudioForCTC),
+    "hubert": (HubertConfig, HubertForCTC),
+}
+
 __all__ = ["LETTERS", "tiny_wav2vec2_ctc"]
 
 LETTERS = Vocabulary(tuple(" 'abcdefghijklmnopqrstuvwxyz"), "basic")
@@ -29,7 +36,11 @@ LETTERS = Vocabulary(tuple(" 'abcdefghijklmnopqrstuvwxyz"), "basic")
 
 
 def tiny_wav2vec2_ctc(
-    kind: Literal["xlsr", "base", "hubert", "bert"] = "xlsr", *, width: int = 32, layers: int = 2, seed: int = 0
+    kind: Literal["xlsr", "base", "hubert", "bert", "data2vec"] = "xlsr",
+    *,
+    width: int = 32,
+    layers: int = 2,
+    seed: int = 0,
 ) -> Wav2Vec2Ctc:
     """A model of the real class with random weights and a head over letters.
 
@@ -81,7 +92,6 @@ def tiny_wav2vec2_ctc(
             "do_stable_layer_norm": is_large,
         }
         processor = Wav2Vec2Processor(Wav2Vec2FeatureExtractor(return_attention_mask=is_large), tokenizer)
-        module = (
-            HubertForCTC(HubertConfig(**settings)) if kind == "hubert" else Wav2Vec2ForCTC(Wav2Vec2Config(**settings))
-        )
+        config_class, model_class = _CLASSES.get(kind, (Wav2Vec2Config, Wav2Vec2ForCTC))
+        module = model_class(config_class(**settings))
     return Wav2Vec2Ctc(module.eval(), processor, model_id=f"tiny-{kind}-ctc")
