@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from asr_headroom.config import from_mapping
 from asr_headroom.errors import DataError, ModelError
 from asr_headroom.recipes.run import Step, resolve_package
 from asr_headroom.recipes.steps import STEP_KINDS
 from asr_headroom.stages.bench import BenchConfig
+from asr_headroom.stages.rl import RlStageConfig
 from asr_headroom.stages.train import TrainStageConfig
 
 __all__ = ["forecast_step"]
@@ -19,17 +22,18 @@ def forecast_step(step: Step) -> list[str]:
         TrainingError: the step's budget does not hold a training step.
     """
     kind = STEP_KINDS[step.verb].config_type
-    if kind not in (BenchConfig, TrainStageConfig):
+    if kind not in (BenchConfig, TrainStageConfig, RlStageConfig):
         return []
-    config = from_mapping(kind, {**resolve_package(step.settings), "output": "output"}, where=step.name)
+    config: Any = from_mapping(kind, {**resolve_package(step.settings), "output": "output"}, where=step.name)
     if isinstance(config, BenchConfig):
         return [_decoding(config, model_id) for model_id in config.models]
     if step.needs and any("${" in name for name in (config.model, *config.train)):
         return [f"no forecast: model or data come from {', '.join(step.needs)}"]
     from asr_headroom.stages.forecast import forecast_training
+    from asr_headroom.stages.rl_forecast import forecast_rl
 
     try:
-        return forecast_training(config).lines()
+        return (forecast_rl(config) if isinstance(config, RlStageConfig) else forecast_training(config)).lines()
     except (ModelError, DataError) as error:
         return [f"no forecast: {error}"]
 

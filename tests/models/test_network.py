@@ -30,8 +30,7 @@ FAMILIES = {
 }  # fmt: skip
 FAMILIES |= {f"mel_ctc-{kind}": ("mel_ctc", {"kind": kind}) for kind in ("parakeet", "lasr", "granite")}
 FAMILIES |= {
-    f"wav2vec2_ctc-{kind}": ("wav2vec2_ctc", {"kind": kind})
-    for kind in ("xlsr", "hubert", "bert", "wavlm", "data2vec", "conformer")
+    f"wav2vec2_ctc-{kind}": ("wav2vec2_ctc", {"kind": kind}) for kind in ("xlsr", "base", "hubert", "bert", "data2vec")
 }
 FAMILIES["granite_speech_plus"] = ("granite_speech", {"plus": True})
 
