@@ -18,7 +18,7 @@ from asr_headroom.models.modes import evaluating
 from asr_headroom.models.protocols import Batch, TargetScores, TeacherForced, Trainable
 from asr_headroom.train.config import TrainConfig
 
-__all__ = ["PullToStart", "RegularizedLoss", "divergence", "smoothed"]
+__all__ = ["PullToStart", "RegularizedLoss", "bytes_of_copies", "divergence", "smoothed"]
 
 
 def smoothed(nats: torch.Tensor, scores: TargetScores, share: float) -> torch.Tensor:
@@ -124,6 +124,19 @@ class PullToStart:
                 weight.lerp_(start, group["lr"] * self._strength)
 
 
+def bytes_of_copies(config: TrainConfig, *, parameters: int, trainable_parameters: int) -> int:
+    """Memory of the float32 weights that are held beside the model: its start, its average, a frozen base.
+
+    Args:
+        config: of the training.
+        parameters: of the model.
+        trainable_parameters: that move.
+    """
+    moving = bool(config.l2_sp) + bool(config.ema)
+    frozen = bool(config.kl) and config.method != "lora"
+    return 4 * (moving * trainable_parameters + frozen * parameters)
+
+
 def _base_scores(model: TeacherForced) -> Callable[[Batch], torch.Tensor]:
     if hasattr(model.module, "peft_config"):
 
@@ -134,13 +147,15 @@ def _base_scores(model: TeacherForced) -> Callable[[Batch], torch.Tensor]:
         return switched_off
     base = model.with_module(copy.deepcopy)
     assert isinstance(base, TeacherForced)
-    frozen = base
-    frozen.module.requires_grad_(False).eval()
+    base.module.requires_grad_(False).eval()
+    return _of_copy(base, model.module)
 
+
+def _of_copy(base: TeacherForced, beside: nn.Module) -> Callable[[Batch], torch.Tensor]:
     def copied(batch: Batch) -> torch.Tensor:
-        frozen.module.to(next(model.module.parameters()).device)
+        base.module.to(next(beside.parameters()).device)
         with torch.no_grad():
-            return frozen.target_scores(batch).log_probs
+            return base.target_scores(batch).log_probs
 
     return copied
 

@@ -22,10 +22,10 @@ from asr_headroom.text.normalize import get_normalizer
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.guard import EvaluationSet
 from asr_headroom.train.loop import Training
-from asr_headroom.train.methods import apply_method
+from asr_headroom.train.methods import apply_method, trainable_parameters
 from asr_headroom.train.objectives import supervised
 from asr_headroom.train.optimizer import make_optimizer
-from asr_headroom.train.regularization import PullToStart, RegularizedLoss, divergence
+from asr_headroom.train.regularization import PullToStart, RegularizedLoss, bytes_of_copies, divergence
 
 SPEECH = [tone_utterance(text, id=text) for text in ("abc", "cab", "bad", "cabbage")]
 
@@ -215,3 +215,24 @@ def test_the_average_is_evaluated_and_kept_while_the_weights_train_on(tmp_path):
         torch.testing.assert_close(seen[step + 1][name], average, atol=1e-7, rtol=1e-5)
     kept = load_file(tmp_path / "average/checkpoints/step-00000003/model.safetensors")
     torch.testing.assert_close(kept[name], average, atol=1e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kl": 0.1}, {"l2_sp": 0.1, "ema": 0.9}, {"method": "lora", "kl": 0.1, "ema": 0.9}]
+)
+def test_copies_are_foretold(changes):
+    """Against what the parts hold."""
+    config = short(**changes)
+    model = apply_method(tiny_whisper(window="fit"), config)
+    held = 0
+    if config.kl:
+        base = RegularizedLoss(model, config)._base[0].__closure__
+        models = [cell.cell_contents for cell in base if hasattr(cell.cell_contents, "card")]
+        held += sum(w.nbytes for m in models if m is not model for w in m.module.parameters())
+    moving = sum(w.nbytes for w in model.module.parameters() if w.requires_grad)
+    held += moving * (bool(config.l2_sp) + bool(config.ema))
+    assert held > 0
+    foretold = bytes_of_copies(
+        config, parameters=model.card.parameters, trainable_parameters=trainable_parameters(model)
+    )
+    assert foretold == held

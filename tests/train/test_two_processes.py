@@ -45,15 +45,15 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def begin_two(words: list[str], logs: Path) -> list[subprocess.Popen]:
+def begin_two(words: list[str], logs: Path, *, command=("-m", "asr_headroom")) -> list[subprocess.Popen]:
     """Two processes as torchrun starts them; what they say goes to files."""
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     processes = []
     for rank in range(2):
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         with (logs / f"{rank}.out").open("w") as out, (logs / f"{rank}.err").open("w") as err:
-            command = [sys.executable, "-m", "asr_headroom", *words]
-            processes.append(subprocess.Popen(command, env=os.environ | common | own, stdout=out, stderr=err))
+            run = [sys.executable, *command, *words]
+            processes.append(subprocess.Popen(run, env=os.environ | common | own, stdout=out, stderr=err))
     return processes
 
 
@@ -66,8 +66,8 @@ def run_two(words: list[str], logs: Path) -> str:
             process.kill()
     said = [(logs / f"{rank}.err").read_text() for rank in range(2)]
     assert codes == [0, 0], "\n".join(said)
-    assert "plan: " in said[0]
-    assert "plan: " not in said[1]
+    assert "best step" in said[0]
+    assert "step" not in said[1]
     assert (logs / "0.out").read_text()
     assert not (logs / "1.out").read_text()
     return said[0]
@@ -139,3 +139,54 @@ def test_torchrun_starts_them(words, tmp_path):
     done = subprocess.run([*launch, "-m", "asr_headroom", *words, *flags], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out/train.json").read_text())["plan"]["batch_size"] == 4
+
+
+SHORTAGE = """
+import sys, torch
+from pathlib import Path
+from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.testing.synthetic import tone_utterance
+from asr_headroom.testing.tiny import tiny_whisper
+from asr_headroom.text.normalize import get_normalizer
+from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.guard import EvaluationSet
+from asr_headroom.train.loop import Training
+
+output, failing = Path(sys.argv[1]), int(sys.argv[2])
+speech = [tone_utterance(text, id=text) for text in ("abc", "cab", "bad", "dab", "fad", "bed", "deb", "gab")]
+model, calls = tiny_whisper(window="fit"), []
+loss = model.loss
+
+def short_of_memory(batch):
+    calls.append(torch.is_grad_enabled())
+    if torch.distributed.get_rank() == failing and sum(calls) == 4 and calls[-1]:
+        raise torch.OutOfMemoryError("no room")
+    return loss(batch)
+
+model.loss = short_of_memory
+dev = EvaluationSet(name="dev", role="target", utterances=speech[:2], normalizer=get_normalizer("basic"))
+config = TrainConfig(method="full", learning_rate=1e-3, max_steps=4, eval_steps=4, per_device_train_batch_size=2)
+measure = lambda model, eval_set: [ErrorCounts(hits=1, substitutions=1) for _ in eval_set.utterances]
+Training(model, speech, dev, config, output, measure=measure, deliver=False).run()
+print(config.per_device_train_batch_size, sum(calls))
+"""
+
+
+def finish(processes: list[subprocess.Popen]) -> list[int]:
+    try:
+        return [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_memory_that_one_process_lacks_halves_the_batches_of_both(tmp_path):
+    for name, failing in (("whole", "2"), ("short", "1")):
+        codes = finish(begin_two([str(tmp_path / name), failing], tmp_path, command=("-c", SHORTAGE)))
+        assert codes == [0, 0], (tmp_path / "0.err").read_text() + (tmp_path / "1.err").read_text()
+    assert json.loads((tmp_path / "short/train.json").read_text())["micro_batch"] == 1
+    assert "micro_batch" not in json.loads((tmp_path / "whole/train.json").read_text())
+    short = last_weights(tmp_path / "short")
+    for name, tensor in last_weights(tmp_path / "whole").items():
+        torch.testing.assert_close(tensor, short[name], atol=2e-6, rtol=1e-4)
