@@ -331,7 +331,8 @@ class _Bench:
         """What the model says of each clip that it can take, by id; what it cannot take is added to ``unusable``."""
         from asr_headroom.stages.label_scores import LabelScorer, read_judged
 
-        base = self._load(self._model_id)
+        base: Recognizer | None = self._load(self._model_id)
+        assert base is not None
         fits = self._config.fit and isinstance(base, Trainable)
         if self._config.fit and not fits:
             logger.warning("%s (%s) cannot be trained here; it judges as it is", self._model_id, base.card.family)
@@ -339,21 +340,22 @@ class _Bench:
         everything = list(range(len(usable)))
         parts = [(everything, everything)]
         if fits:
+            # Two copies of a large model may not fit beside each other.
+            base = None
             parts = split_folds(usable, self._normalizer, self._config.folds, self._config.seed)
         found: dict[str, Judged] = {}
         for number, (judged, learnt) in enumerate(parts):
             path = self._folder / (f"fold-{number}.jsonl" if fits else "scores.jsonl")
             clips = [usable[index] for index in judged]
             if not path.exists() or {clip.id for clip in clips} - read_judged(path).keys():
-                model: Recognizer = base
-                if fits:
-                    model = self._fit(number, [usable[index] for index in learnt])
+                model = base or self._fit(number, [usable[index] for index in learnt])
                 with StopRequests() as stops:
                     scorer = LabelScorer(model, pool, planter, form=self._config.target_form, seed=self._config.seed)
                     scorer.score(
                         clips, path, batch_size=self._config.batch_size, budget=self._budget, stops=stops,
                         book=lambda seconds: self._record.book("score", seconds), clock=self._clock,
                     )  # fmt: skip
+                del model, scorer
                 # A fold's weights are of no use once its clips are scored, and there are several copies of them.
                 shutil.rmtree(self._training_folder(number), ignore_errors=True)
             said = read_judged(path)

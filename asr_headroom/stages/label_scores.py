@@ -185,7 +185,7 @@ class LabelScorer:
         strangers = [self._planter.other(utterance.text, chance) for _ in range(_STRANGERS)]
         texts: dict[str, str | None] = {
             "given": utterance.text,
-            **self._planter.spoil(utterance.id, utterance.text),
+            **{str(kind): text for kind, text in self._planter.spoil(utterance.id, utterance.text).items()},
             **{f"rival{n}": text for n, (text, _) in enumerate(rivals)},
             **{f"stranger{n}": text for n, text in enumerate(strangers)},
         }
