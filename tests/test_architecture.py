@@ -70,6 +70,7 @@ def modules_after(statement):
         "import asr_headroom",
         "from asr_headroom.cli.main import main; main(['--help'])",
         "from asr_headroom.cli.main import main; main(['train', '--help'])",
+        "from asr_headroom.cli.main import main; main(['rl', '--help'])",
         "from asr_headroom.cli.main import main; main(['bench', '--help'])",
         "import asr_headroom.results.store, asr_headroom.metrics.significance, asr_headroom.analysis.scoring",
     ],

@@ -19,6 +19,7 @@ from asr_headroom.results.store import Results, load_results, write_json
 from asr_headroom.stages.bench import BenchConfig, bench_models
 from asr_headroom.stages.bench_summary import write_summary
 from asr_headroom.stages.report import ReportConfig, find_runs, report
+from asr_headroom.stages.rl import RlStageConfig, rl
 from asr_headroom.stages.train import TrainStageConfig, train
 from asr_headroom.text.normalize import get_normalizer
 
@@ -95,6 +96,10 @@ def _train(config: TrainStageConfig, say: Say) -> None:
     train(config)
 
 
+def _rl(config: RlStageConfig, say: Say) -> None:
+    rl(config)
+
+
 def _compare(config: CompareStep, say: Say) -> None:
     pair = compare_results(
         _only_run(config.base),
@@ -137,6 +142,7 @@ STEP_KINDS = {
     "speech": StepKind(SpeechStep, _write_speech, _nothing),
     "bench": StepKind(BenchConfig, _bench, _bench),
     "train": StepKind(TrainStageConfig, _train, _nothing),
+    "rl": StepKind(RlStageConfig, _rl, _nothing),
     "compare": StepKind(CompareStep, _compare, _repeat_compare),
     "report": StepKind(ReportConfig, _report, _report),
 }

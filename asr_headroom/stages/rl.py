@@ -19,7 +19,6 @@ from asr_headroom.config import to_mapping
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import ConfigError, TrainingError
 from asr_headroom.metrics.keywords import Keywords
-from asr_headroom.models.checkpoints import read_adapter_base
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.models.registry import load_model
 from asr_headroom.models.vocabulary import Vocabulary
@@ -49,7 +48,7 @@ class RlStageConfig(RlConfig, TrainStageConfig):
     model: str = ""
     """Another name of init."""
 
-    method: Literal["lora", "full"] = "lora"  # type: ignore[assignment]
+    method: Literal["lora", "full"] = "lora"
     """lora: new low-rank updates; full: all weights."""
 
     output: str = "runs/rl"
@@ -154,6 +153,7 @@ def _load_start(config: TrainStageConfig, vocabulary: Vocabulary | None) -> Trai
 
     New updates then name that folder as their base: with the original base they would be another model.
     """
+    from asr_headroom.models.checkpoints import read_adapter_base
     from asr_headroom.rl.objective import check_model
     from asr_headroom.train.processes import join_processes
 
