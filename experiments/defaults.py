@@ -3,8 +3,8 @@
 ``--part lab``: the laboratory's base learns more French (saturated) or Mandarin (a gap), several seeds, each with
 training speech of its own. ``--part children``: the restored whisper-tiny.en learns children's speech, adults are what
 must not get worse. The study's recipe is its learning rate for the method, warm-up and schedule (SPEC §2.2), for as
-many passes as the minutes hold, its last step delivered. Ours has the same minutes, tries two rates on dev and passes the
-guard; what it would deliver without the guard (its best step) is beside it.
+many passes as the minutes hold, its last step delivered. Ours has the same minutes, tries two rates on dev and passes
+the guard; what it would deliver without the guard (its best step) is beside it.
 
     OMP_NUM_THREADS=1 python experiments/defaults.py --part lab --budget 75s --seeds 1 2 3 --output runs/defaults
     OMP_NUM_THREADS=1 python experiments/defaults.py --part children --budget 10m --output runs/defaults-children
