@@ -128,6 +128,14 @@ def log_probs_of(logits: torch.Tensor, ids: torch.Tensor, options: SamplingOptio
     """
     scaled = _scaled(logits, options)
     chosen = scaled.gather(-1, ids[..., None]).squeeze(-1)
+    if options.top_p < 1 and not options.top_k:
+        # The nucleus is a small part of a vocabulary: summed there alone, nothing of the others is kept or gone through
+        # in the backward pass.
+        order, kept = _likeliest(scaled.detach(), options)
+        nucleus = scaled.gather(-1, order).masked_fill(~kept, -torch.inf)
+        is_there = ((order == ids[..., None]) & kept).any(dim=-1)
+        let_in = chosen.masked_fill(is_there, -torch.inf)
+        return chosen - torch.cat([nucleus, let_in[..., None]], dim=-1).logsumexp(dim=-1)
     inside = _support(scaled.detach(), options)
     if inside is not None:
         scaled = scaled.masked_fill(~inside.scatter(-1, ids[..., None], True), -torch.inf)
@@ -268,7 +276,13 @@ def _support(scaled: torch.Tensor, options: SamplingOptions) -> torch.Tensor | N
 
 
 def _nucleus(scaled: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
-    """[..., vocab] bool: the fewest likeliest tokens that reach ``top_p``.
+    """[..., vocab] bool: the fewest likeliest tokens that reach ``top_p``."""
+    order, kept = _likeliest(scaled, options)
+    return torch.zeros_like(scaled, dtype=torch.bool).scatter(-1, order, kept)
+
+
+def _likeliest(scaled: torch.Tensor, options: SamplingOptions) -> tuple[torch.Tensor, torch.Tensor]:
+    """[..., width] ids of the likeliest tokens and whether each belongs to the nucleus; all that does is among them.
 
     Sorting a whole vocabulary costs more than a small decoder; the likeliest thousand nearly always suffice.
     """
@@ -281,8 +295,7 @@ def _nucleus(scaled: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
             break
         width *= 8
     # What comes before a token decides, so that the likeliest always stays.
-    before = reached - likeliest
-    return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, order, before < options.top_p)
+    return order, reached - likeliest < options.top_p
 
 
 def pick(log_probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
