@@ -35,7 +35,16 @@ from asr_headroom.stages.data import Loaded, load_data
 from asr_headroom.stopping import StopRequests
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 
-__all__ = ["BenchConfig", "BenchOutcome", "Failure", "bench", "bench_models", "default_name", "read_model_facts"]
+__all__ = [
+    "BenchConfig",
+    "BenchOutcome",
+    "Failure",
+    "bench",
+    "bench_models",
+    "default_name",
+    "hash_weights",
+    "read_model_facts",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +273,7 @@ def _describe(
         language=language,
         model={
             "id": model_id,
-            "weights": _hash_weights(model_id),
+            "weights": hash_weights(model_id),
             "family": model.card.family,
             "parameters": model.card.parameters,
             "trainable_parameters": facts.get("trainable_parameters"),
@@ -324,9 +333,7 @@ def _is_complete(task: _Task, config: BenchConfig) -> bool:
     model_id, loaded = task.model_id, task.loaded
     same = run.model.get("id") == model_id and run.data.get("fingerprint") == loaded.manifest.fingerprint()
     same = (
-        same
-        and run.language == common_language(loaded.manifest)
-        and run.model.get("weights") == _hash_weights(model_id)
+        same and run.language == common_language(loaded.manifest) and run.model.get("weights") == hash_weights(model_id)
     )
     settings = ("window", "dtype", "batch_size", "beam_size", "max_new_tokens", "normalizer", "nbest")
     same = same and run.config.get("quantization", "none") == config.quantization  # runs of before have none
@@ -334,7 +341,7 @@ def _is_complete(task: _Task, config: BenchConfig) -> bool:
     return run.status == "complete" and same and all(run.config.get(name) == wanted[name] for name in settings)
 
 
-def _hash_weights(model_id: str) -> str | None:
+def hash_weights(model_id: str) -> str | None:
     """Sixteen hexadecimal digits over a local folder's weights, so that a model trained anew is another model."""
     files = sorted(path for path in Path(model_id).glob("*") if path.suffix in (".safetensors", ".bin"))
     digest = hashlib.sha256()

@@ -105,8 +105,10 @@ def forecast_training(config: TrainStageConfig, *, copies: tuple[float, float] =
     from asr_headroom.stages.train import budget_seconds
     from asr_headroom.train.regularization import bytes_of_copies
 
+    # An unknown model is told before data are read; a fresh head's size is in the data.
+    known = describe_model(config.model) if config.vocabulary != "from-data" else None
     sources = expected_sources(config)
-    model = describe_model(config.model, fresh_vocabulary=_fresh_vocabulary(config, sources))
+    model = known or describe_model(config.model, fresh_vocabulary=_fresh_vocabulary(config, sources))
     heard = [[i for i, seconds in enumerate(s.durations) if seconds <= model.max_duration] for s in sources]
     for source, indices in zip(sources, heard, strict=True):
         if not indices:
@@ -211,10 +213,8 @@ def _cost(
     return _Cost(usual.trainable_parameters, forecast_network_seconds(usual), memory)
 
 
-def _fresh_vocabulary(config: TrainStageConfig, sources: Sequence[ExpectedSource]) -> int | None:
+def _fresh_vocabulary(config: TrainStageConfig, sources: Sequence[ExpectedSource]) -> int:
     """Entries of a fresh head; where no transcript is at hand, about."""
-    if config.vocabulary != "from-data":
-        return None
     language = sources[0].language
     texts = [text for source in sources for text in source.texts or ()]
     if not texts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,13 @@ from asr_headroom.budget import Budget
 from asr_headroom.cli.main import main
 from asr_headroom.data.manifest import write_manifest
 from asr_headroom.data.readers import read_manifest
-from asr_headroom.errors import BudgetError, ConfigError, DataError, ResultsError
+from asr_headroom.errors import BudgetError, ConfigError, ResultsError, TrainingError
 from asr_headroom.lab.settings import base_path
 from asr_headroom.lab.speech import SpeechRecipe, write_corpus
 from asr_headroom.models.registry import load_model
 from asr_headroom.results.store import write_json
-from asr_headroom.stages.doctor import DoctorConfig, DoctorTraining, doctor, split_folds
+from asr_headroom.stages.doctor import DoctorConfig, DoctorTraining, doctor
+from asr_headroom.stages.label_judge import ModelJudge
 from asr_headroom.stages.label_scores import LabelScorer, read_judged
 from asr_headroom.stopping import StopRequests
 from asr_headroom.testing.synthetic import tone_utterance
@@ -109,40 +111,6 @@ def test_swaps_are_found_by_a_model_that_hears(tmp_path):
         assert first[speech[number].id].partner == speech[number ^ 1].id
 
 
-def speech_of(count, speakers=8, sentences=None):
-    return [
-        tone_utterance("ab", id=str(i), speaker=f"s{i % speakers}")
-        if sentences is None
-        else replace(tone_utterance("ab", id=str(i), speaker=f"s{i % speakers}"), text=sentences[i])
-        for i in range(count)
-    ]
-
-
-def test_no_fold_learns_from_its_own_speakers_or_sentences():
-    sentences = [f"sentence {i % 35}" for i in range(40)]
-    speech = speech_of(40, sentences=sentences)
-    parts = split_folds(speech, BASIC, 3, seed=0)
-    assert sorted(index for judged, _ in parts for index in judged) == list(range(40))
-    for judged, learnt in parts:
-        assert not {speech[i].speaker for i in judged} & {speech[i].speaker for i in learnt}
-        assert not {sentences[i] for i in judged} & {sentences[i] for i in learnt}
-        assert len(learnt) > 15
-    assert parts == split_folds(speech, BASIC, 3, seed=0)
-
-
-def test_where_everybody_reads_the_same_sentences_the_clip_alone_is_new():
-    speech = speech_of(40, sentences=[f"sentence {i // 8}" for i in range(40)])
-    for judged, learnt in split_folds(speech, BASIC, 2, seed=0):
-        assert len(judged) + len(learnt) == 40
-
-
-def test_unknown_speakers_are_cut_by_clip_and_few_clips_refused():
-    speech = [replace(utterance, speaker=None) for utterance in speech_of(20, sentences=[str(i) for i in range(20)])]
-    assert sorted(len(judged) for judged, _ in split_folds(speech, BASIC, 3, seed=0)) == [6, 7, 7]
-    with pytest.raises(DataError, match="--no-fit"):
-        split_folds(speech[:3], BASIC, 2, seed=0)
-
-
 @pytest.fixture(scope="module")
 def scorer(model_folder):
     texts = ["abc", "defab", "cafe", "bead", "fade", "deaf", "faced", "decaf"]
@@ -201,6 +169,48 @@ def test_predictions_alone_are_judges_too(tmp_path):
     named = {verdict.clip.id: verdict.partner for verdict in found.diagnosis.verdicts[:6] if verdict.partner}
     assert len(named) >= 2  # of words of few letters, several are alike, and then none is named
     assert all(partner == f"u{int(id_[1:]) ^ 1:03d}" for id_, partner in named.items())
+
+
+def test_a_model_trained_anew_is_another_judge(tmp_path):
+    folder, data = tmp_path / "model", tones(tmp_path / "data", 48)
+    settings = config(folder, data, tmp_path / "out", fit=False)
+    tiny_whisper(multilingual=False, seed=0).save_pretrained(folder)
+    first = {verdict.clip.id: verdict.nats for verdict in doctor(settings).diagnosis.verdicts}
+    tiny_whisper(multilingual=False, seed=1).save_pretrained(folder)
+    second = {verdict.clip.id: verdict.nats for verdict in doctor(settings).diagnosis.verdicts}
+    assert all(first[id_] != second[id_] for id_ in first)
+
+
+def test_one_judge_under_two_names_is_refused(model_folder, tmp_path):
+    data = tones(tmp_path / "data", 8)
+    shutil.copytree(model_folder, tmp_path / "copy")
+    with pytest.raises(ConfigError, match="have the same weights"):
+        doctor(config(model_folder, data, tmp_path / "out", models=(str(model_folder), str(tmp_path / "copy"))))
+
+
+def test_no_fold_is_trained_once_the_budget_is_used_up(model_folder, tmp_path):
+    data = tones(tmp_path / "data", 48)
+    speech = read_manifest(str(data)).utterances
+    texts = [utterance.text for utterance in speech]
+    booked = []
+    model = ModelJudge(
+        config(model_folder, data, tmp_path / "out"),
+        str(model_folder),
+        directory=tmp_path / "out",
+        budget=Budget(60.0, used=61.0),
+        book=lambda stage, seconds: booked.append(stage),
+    )
+    with pytest.raises(BudgetError, match="used up before fold 1 of 2"):
+        model.judge(speech, BASIC, TextPool(texts, BASIC), Planter(texts, "character"), {})
+    assert not booked
+
+
+def test_minutes_of_a_training_that_was_stopped_are_booked(model_folder, tmp_path):
+    """Otherwise a budget would begin anew with every session."""
+    data = tones(tmp_path / "data", 48)
+    with pytest.raises(TrainingError, match="raise the budget"):
+        doctor(config(model_folder, data, tmp_path / "out", budget="1s"))
+    assert json.loads((tmp_path / "out/doctor.json").read_text())["minutes"]["train"] > 0
 
 
 def test_another_runs_folder_is_refused(model_folder, tmp_path):
