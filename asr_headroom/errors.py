@@ -84,6 +84,10 @@ class TrainingError(AsrHeadroomError):
 class DivergedError(TrainingError):
     """The loss is no longer a number: these settings do not work, others may."""
 
+    def __init__(self, message: str, *, step: int = 0, total_steps: int = 0) -> None:
+        super().__init__(message)
+        self.step, self.total_steps = step, total_steps
+
 
 class ResultsError(AsrHeadroomError):
     """Results cannot be read, or cannot be compared."""

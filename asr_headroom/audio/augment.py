@@ -29,6 +29,8 @@ from asr_headroom.errors import ConfigError
 __all__ = ["Alteration", "AugmentConfig", "Augmentation", "NoiseConfig", "RoomConfig", "TelephoneConfig"]
 
 _KEPT_RESPONSES = 64
+_LONGEST_RT60 = 10.0
+"""Seconds, of a cathedral; more is a slip of units."""
 _KEPT_NOISE_SECONDS = 1800.0
 """Recordings of noise that last no longer than this together are kept in memory once read (115 MB at 16 kHz)."""
 
@@ -65,8 +67,10 @@ class RoomConfig:
 
     def __post_init__(self) -> None:
         problems = _range_problems("rooms.rt60", self.rt60)
-        if not problems and not self.rt60[0] > 0:
-            problems.append(f"augment.rooms.rt60 is {list(self.rt60)}; it must be above 0 s")
+        if not problems and not 0 < self.rt60[0] <= self.rt60[-1] <= _LONGEST_RT60:
+            problems.append(
+                f"augment.rooms.rt60 is {list(self.rt60)}; give seconds above 0 and up to {_LONGEST_RT60:g}"
+            )
         _refuse(_probability_problems("rooms", self.probability), problems)
 
 
@@ -131,7 +135,7 @@ class Augmentation:
         responses: measured impulse responses; empty simulates rooms.
 
     Raises:
-        AudioError: a recording of noise cannot be opened.
+        AudioError: a recording of noise or of a room cannot be opened.
     """
 
     def __init__(
@@ -148,6 +152,8 @@ class Augmentation:
         self._measured = functools.lru_cache(maxsize=_KEPT_RESPONSES)(
             lambda index, sampling_rate: measured_response(self.responses[index], sampling_rate)
         )
+        for response in self.responses:
+            read_info(response)
         self._keeps_noises = sum(read_info(noise).duration for noise in self.noises) <= _KEPT_NOISE_SECONDS
         self._noise = functools.cache(lambda index, sampling_rate: read_waveform(self.noises[index], sampling_rate))
 

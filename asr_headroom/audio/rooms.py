@@ -13,7 +13,8 @@ import math
 import numpy as np
 
 from asr_headroom.audio.filtering import convolve
-from asr_headroom.audio.waveform import AudioSource, read_waveform
+from asr_headroom.audio.waveform import AudioSource, describe_source, read_waveform
+from asr_headroom.errors import AudioError
 
 __all__ = ["measured_response", "reverberate", "simulated_response"]
 
@@ -70,12 +71,14 @@ def measured_response(recording: AudioSource, sampling_rate: int) -> np.ndarray:
         [taps] float32, the peak of height 1 a millisecond after the start.
 
     Raises:
-        AudioError: it cannot be read.
+        AudioError: it cannot be read, or is silence, which would silence the speech.
     """
     response = read_waveform(recording, sampling_rate)
+    if not response.any():
+        raise AudioError(f"{describe_source(recording)}: holds nothing but silence, no room's response; take it out")
     peak = int(np.argmax(np.abs(response)))
     response = response[max(0, peak - round(_BEFORE_PEAK_SECONDS * sampling_rate)) :]
-    return response / max(float(np.abs(response).max()), 1e-12)
+    return response / np.abs(response).max()
 
 
 def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:

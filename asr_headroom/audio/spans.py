@@ -100,8 +100,7 @@ def hide_in_waveform(samples: np.ndarray, sampling_rate: int, spans: Spans) -> n
     hidden = samples.copy()
     if spans.mels:
         size = fast_length(len(samples))
-        mels = _mel(np.fft.rfftfreq(size, 1 / sampling_rate))
-        shares = mels / mels[-1]
+        shares = _mel(np.fft.rfftfreq(size, 1 / sampling_rate)) / _mel(np.array(sampling_rate / 2))
         spectrum = np.fft.rfft(samples, size)
         for start, end in spans.mels:
             spectrum[(shares >= start) & (shares < end)] = 0

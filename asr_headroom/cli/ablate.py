@@ -38,8 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     from asr_headroom.stages.grid import read_grid
     from asr_headroom.stages.trials import ABLATION_FILE
 
+    given: set[str] = set()
     for axis in arguments.axes:
         name, separator, values = axis.partition("=")
+        if name in given:
+            raise ConfigError(f"--grid {name} is given twice; name all its values in one, {name}=value,value")
+        given.add(name)
         if not separator or not values:
             raise ConfigError(f"--grid {axis}: write --grid field=value,value, for example --grid lora.rank=8,32")
         arguments.set.append(f"grid.{name}=[{values}]")

@@ -1,10 +1,10 @@
 """Several sources in one training: which share of it each has, and in which order their utterances come.
 
-With weights or replay every batch holds its share of each source, to within one utterance, and nothing is drawn with
-replacement: each source is gone through pass by pass, over the ends of epochs, so that its utterances are seen equally
-often to within one. An epoch takes as many utterances of the training sources as there are; replay comes on top. So
-without weights each training utterance is seen exactly once per epoch, and with them a small source several times and a
-large one in part.
+With weights or replay every batch holds its share of each source, to within one utterance, with three or more sources
+to within two, and nothing is drawn with replacement: each source is gone through pass by pass, over the ends of epochs,
+so that its utterances are seen equally often to within one. An epoch takes as many utterances of the training sources
+as there are; replay comes on top. So without weights each training utterance is seen exactly once per epoch, and with
+them a small source several times and a large one in part.
 
 Like :class:`asr_headroom.data.batching.TrainingOrder`, a pure function of its arguments and of the step.
 """

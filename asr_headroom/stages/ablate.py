@@ -90,6 +90,8 @@ def ablate(config: AblateConfig) -> Path:
         return root / "model"
     run = SettingRunner()
     run.setup(grid.settings[0].config)
+    if not record.rungs:
+        run.check([setting.config for setting in grid.settings])
     by_name = {setting.name: setting for setting in grid.settings}
     budget = budget_seconds(config)
     cost = race_cost(len(by_name), config.rules)
@@ -161,7 +163,7 @@ def race_settings(rules: Rules, record: AblationRecord, trials: _Trials, dev: Ev
         try:
             leg = _leg(trials.train(setting, stop_at=share), trials.own_budget_seconds)
         except DivergedError as error:
-            leg = Leg(failure=str(error))
+            leg = Leg(failure=str(error), step=error.step, total_steps=error.total_steps)
         record.add_leg(setting, share, leg)
         record.book(trials)
         return leg
@@ -200,7 +202,11 @@ def _leg(outcome: TrainingOutcome, budget_seconds: float | None) -> Leg:
         (outcome.best_dev, outcome.best_counts) if is_over else (outcome.last_dev, outcome.last_counts)
     )
     if not math.isfinite(loss):
-        return Leg(failure=f"step {outcome.stopped_at}: the dev loss is {loss}")
+        return Leg(
+            failure=f"step {outcome.stopped_at}: the dev loss is {loss}",
+            step=outcome.stopped_at,
+            total_steps=outcome.plan.total_steps,
+        )
     plan = outcome.plan
     seconds = min(plan.seconds or 0.0, budget_seconds or math.inf)
     return Leg(

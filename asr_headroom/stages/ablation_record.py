@@ -95,7 +95,9 @@ class AblationRecord:
     def add_leg(self, name: str, share: float, leg: Leg) -> None:
         """Keeps what a decision will rest on."""
         # A failure has no figures, and infinity is no JSON.
-        kept = {"failure": leg.failure} if leg.failure else dataclasses.asdict(leg)
+        kept = dataclasses.asdict(leg)
+        if leg.failure:
+            kept = {name: kept[name] for name in ("failure", "step", "total_steps")}
         self._legs.setdefault(name, {})[f"{share:g}"] = kept
         self._write(_LEGS, self._legs)
 
@@ -147,7 +149,10 @@ class AblationRecord:
         known_behind = {s.setting for rung in self.rungs for s in rung.standings if s.behind is not None}
         self.values |= {
             "chosen": chosen,
-            "not_told_apart": [s for s in last.going_on[1:] if s not in known_behind],
+            # Behind somebody is not behind the chosen one, and the table speaks of that one.
+            "not_told_apart": [
+                s.setting for s in last.standings if s.setting in last.going_on[1:] and not (s.ci_low or 0) > 0
+            ],
             "dropped_unproven": sorted(set(self.settings) - known_behind - set(last.going_on) - self._diverged()),
         }
         self._write(ABLATION_FILE, self.values)

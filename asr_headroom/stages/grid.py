@@ -165,4 +165,12 @@ def _what_counts(config: TrainStageConfig) -> dict[str, Any]:
     mapping = to_mapping(config) | {"learning_rate": config.peak_learning_rate}
     if config.method != "lora":
         del mapping["lora"]
+    if config.max_steps is not None:
+        del mapping["num_train_epochs"]
+    if config.replay is None:
+        del mapping["replay_share"]
+    parts = mapping["augment"]
+    mapping["augment"] = {
+        name: part for name, part in parts.items() if not (isinstance(part, dict) and part["probability"] == 0)
+    }
     return mapping

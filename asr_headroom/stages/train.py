@@ -30,6 +30,7 @@ from asr_headroom.stages.rates import refuse_choices, run_rates
 from asr_headroom.stages.training_data import (
     TrainingData,
     augmentation_facts,
+    check_augmentation,
     load_sources,
     make_augmentation,
     make_mixture,
@@ -49,12 +50,14 @@ logger = logging.getLogger(__name__)
 
 _READ_BY_TRAINING_ALONE = frozenset(
     {
-        "augment", "budget", "ema", "freeze", "kl", "l2_sp", "label_smoothing", "layer_decay", "learning_rate",
-        "learning_rates", "lora", "lr_scheduler_type", "max_steps", "num_train_epochs", "optim", "output",
-        "replay_share", "train_weights", "warmup_ratio", "weight_decay",
+        "augment", "average_checkpoints", "budget", "dataloader_num_workers", "early_stopping_patience", "ema",
+        "eval_steps", "freeze", "gradient_accumulation_steps", "gradient_checkpointing", "kl", "l2_sp",
+        "label_smoothing", "layer_decay", "learning_rate", "learning_rates", "logging_steps", "lora",
+        "lr_scheduler_type", "max_grad_norm", "max_steps", "method", "mixed_precision", "num_train_epochs", "optim",
+        "output", "per_device_train_batch_size", "replay_share", "train_weights", "warmup_ratio", "weight_decay",
     }
 )  # fmt: skip
-"""Settings that change neither data nor model as they are read; all others are taken to."""
+"""Settings that change neither data nor model as they are read, but for method scratch; all others are taken to."""
 
 _FRESH_HEAD_LEARNING_RATE = {"lora": 1e-3, "full": 3e-4, "scratch": 5e-4}
 """A head that knows nothing has further to go; the study's rate for XLS-R (SPEC §2.2)."""
@@ -237,7 +240,7 @@ def _load(config: TrainStageConfig, load: LoadModel) -> _Setup:
         get_normalizer(config.normalizer)
     reading: dict[str, Any] = {"language": config.language, "skip_bad": config.skip_bad, "streaming": config.streaming}
     few = config.eval_utterances + config.guard.utterances if config.streaming else None
-    make_augmentation(config.augment, config.seed)  # its recordings are there, or nothing begins
+    check_augmentation(config.augment)
     sources = load_sources(config)
     dev_data, *guard_data = (
         load_data(source, max_duration=config.max_duration, limit=few, **reading)
@@ -276,7 +279,7 @@ def _load(config: TrainStageConfig, load: LoadModel) -> _Setup:
     return _Setup(
         train_data=train_data,
         dev=dev,
-        dev_targets=[replace(u, text=write_target(u.text, config.target_form)) for u in dev.utterances],
+        dev_targets=[replace(u, text=write_target(u.text, config.target_form, u.language)) for u in dev.utterances],
         # A fresh head has no base to fall back on.
         guard_sets=[] if vocabulary else guard_sets(model, shuffled, others, chose_the_step=config.eval_utterances),
         facts=facts,
@@ -344,11 +347,26 @@ class SettingRunner:
 
     def setup(self, config: TrainStageConfig) -> _Setup:
         """Data and model of a config, read and checked before the first minute is spent; remembered."""
-        key = fingerprint({k: v for k, v in to_mapping(config).items() if k not in _READ_BY_TRAINING_ALONE})
+        reading = {k: v for k, v in to_mapping(config).items() if k not in _READ_BY_TRAINING_ALONE}
+        key = fingerprint(reading | {"scratch": config.method == "scratch"})
         if key not in self._setups:
             with self._ledger.stage("load"):
                 self._setups[key] = _load(config, self._load)
         return self._setups[key]
+
+    def check(self, configs: Sequence[TrainStageConfig]) -> None:
+        """Reads what all of them need, so that none fails for it after others were paid for; keeps the first's model.
+
+        Raises:
+            AsrHeadroomError: see :func:`train`.
+        """
+        for augment in {fingerprint(config.augment): config.augment for config in configs}.values():
+            check_augmentation(augment)
+        first, *others = configs
+        kept = self.setup(first)
+        for config in others:
+            if (setup := self.setup(config)) is not kept:
+                setup.models.clear()
 
     def dev(self, config: TrainStageConfig) -> EvaluationSet:
         """Dev utterances in the order in which they are taken; of any run, where one was made."""
@@ -373,7 +391,7 @@ def _load_model(config: TrainStageConfig, vocabulary: Vocabulary | None) -> Trai
 
 def _fresh_vocabulary(config: TrainStageConfig, utterances: Sequence[Utterance]) -> Vocabulary:
     (language, _), *_ = Counter(utterance.language for utterance in utterances).most_common(1) or [(None, 0)]
-    texts = [write_target(utterance.text, config.target_form) for utterance in utterances]
+    texts = [write_target(u.text, config.target_form, u.language) for u in utterances]
     vocabulary = Vocabulary.from_texts(texts, config.vocabulary_normalizer or normalizer_for_targets(language))
     logger.info(
         "fresh head over %d characters of the training transcripts, normalizer '%s': %s",
@@ -386,7 +404,7 @@ def _fresh_vocabulary(config: TrainStageConfig, utterances: Sequence[Utterance])
 
 def _vocabulary_facts(vocabulary: Vocabulary, dev: Sequence[Utterance], form: TargetForm) -> dict[str, Any]:
     """What the head writes and what of dev it cannot, which is said."""
-    unknown = vocabulary.unknown(write_target(utterance.text, form) for utterance in dev)
+    unknown = vocabulary.unknown(write_target(utterance.text, form, utterance.language) for utterance in dev)
     if unknown:
         most = ", ".join(f"'{character}' {count}" for character, count in unknown.most_common(5))
         logger.warning(

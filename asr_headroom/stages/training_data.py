@@ -25,6 +25,7 @@ __all__ = [
     "Source",
     "TrainingData",
     "augmentation_facts",
+    "check_augmentation",
     "load_sources",
     "make_augmentation",
     "make_mixture",
@@ -131,6 +132,19 @@ def make_mixture(config: TrainStageConfig, sizes: Sequence[int], *, has_replay: 
     return mixture
 
 
+def check_augmentation(config: AugmentConfig) -> None:
+    """Opens its recordings, so that nothing begins without them, and says which have no use.
+
+    Raises:
+        DataError: see :func:`make_augmentation`.
+        AudioError: a recording cannot be opened.
+    """
+    for name, part in (("noise", config.noise), ("rooms", config.rooms)):
+        if part.recordings and not part.probability:
+            logger.warning("augment.%s.recordings have no use while augment.%s.probability is 0", name, name)
+    make_augmentation(config, seed=0)
+
+
 def make_augmentation(config: AugmentConfig, seed: int) -> Augmentation | None:
     """The pipeline that a config describes; None where nothing is asked for.
 
@@ -171,7 +185,7 @@ def _usable(
     usable, reasons = [], Counter[str]()
     first = ""
     for utterance in utterances:
-        utterance = replace(utterance, text=write_target(utterance.text, form))
+        utterance = replace(utterance, text=write_target(utterance.text, form, utterance.language))
         reason = model.check_target(utterance)
         if reason is None:
             usable.append(utterance)

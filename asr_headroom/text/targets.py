@@ -20,6 +20,10 @@ __all__ = ["CLEAN_STEPS", "StrayMarks", "TargetForm", "stray_marks", "write_targ
 
 TargetForm = Literal["as-is", "clean", "lower", "sentence"]
 
+_CLOSING = "\"'”’»›)]」』"
+"""What may stand after a full stop."""
+_FULL_STOPS = tuple(".!?…。！？．｡؟۔।॥።")
+"""Those of Chinese, Arabic, Hindi and Amharic too."""
 _JOINERS = "\u200c\u200d"
 """They decide how letters are written in Persian and in Indic scripts, so they are text."""
 _TAG = r"</?[A-Za-z][A-Za-z0-9_|/-]*>|<\|[^<>|]*\|>|\[(?:noise|laughter|unk|unintelligible|inaudible|music)\]"
@@ -37,23 +41,30 @@ def _visible(character: str) -> str:
 
 _visible_table = CharacterTable(_visible)
 
+_ENTITY = r"&(?:#\d{1,7}|#x[0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,8});"
+"""With its semicolon: HTML reads ``R&notes`` as an entity too, and nobody means that."""
+
 CLEAN_STEPS = (
-    Step("html entities", html.unescape),
+    Step("html entities", lambda text: re.sub(_ENTITY, lambda match: html.unescape(match[0]), text)),
     Step("tags", substitute(rf"(?i:{_TAG})", " ")),
     Step("invisible characters", lambda text: text.translate(_visible_table)),
-    # With the space that French puts inside them; what stood in quotation marks stays.
+    # What stood in quotation marks stays. German and Danish point them inwards, Swedish to the right, without a space
+    # inside, so that the space beside them parts words.
+    Step("guillemets pointing inwards", substitute(r"(?<!\S)[»›]+(?=\w)|(?<=[\w.,!?…])[«‹]+(?!\w)", "")),
+    # Of all others the space that French puts inside goes with them, unless it is all that parts two words.
+    Step("guillemets between letters", substitute(r"(?<=\w)(?:[«‹]+\s*|\s*[»›]+)(?=\w)", " ")),
     Step("guillemets", substitute(r"[«‹]\s*|\s*[»›]", "")),
     Step("spaces", collapse_spaces),
 )
 """What ``clean`` does, in order."""
 
 
-def write_target(text: str, form: TargetForm) -> str:
+def write_target(text: str, form: TargetForm, language: str | None = None) -> str:
     """A transcript in the form wanted.
 
     ``as-is`` changes nothing; ``clean`` takes away guillemets, markup and invisible characters and writes plain spaces;
-    ``lower`` writes lower case; ``sentence`` writes lower case with a capital first letter, an English "I", and a full
-    stop where the text ends in none.
+    ``lower`` writes lower case; ``sentence`` writes lower case with a capital first letter, a full stop where the text
+    ends in none, and in English, which a text of unknown language is taken for, "I".
 
     >>> write_target("WHAT CAN I DO", "sentence")
     'What can I do.'
@@ -67,9 +78,10 @@ def write_target(text: str, form: TargetForm) -> str:
     text = text.strip().lower()
     if form == "lower" or not text:
         return text
-    text = re.sub(r"\bi\b", "I", text)
+    if language is None or re.match(r"en\b", language, re.IGNORECASE):
+        text = re.sub(r"\bi\b", "I", text)
     text = text[0].upper() + text[1:]
-    return text if text[-1] in ".!?…" else text + "."
+    return text if text.rstrip(_CLOSING)[-1:] in _FULL_STOPS else text + "."
 
 
 @dataclass
@@ -114,7 +126,7 @@ _KINDS: dict[str, Callable[[str], object]] = {
     "invisible characters": re.compile(
         "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
     ).search,
-    "html entities": re.compile(r"&(?:#\d+|#x[0-9A-Fa-f]+|[A-Za-z]{2,8});").search,
+    "html entities": re.compile(_ENTITY).search,
     "tags": re.compile(_TAG, re.IGNORECASE).search,
     _DIGITS: re.compile(rf"\d{_LETTER}|{_LETTER}\d").search,
 }

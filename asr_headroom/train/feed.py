@@ -108,6 +108,12 @@ class Feed:
         groups = self._micro_batches(number)
         return groups.with_batches([self.collate(rows) for rows in groups.utterances])
 
+    def slowest(self, number: int) -> StepBatches:
+        """One step, read now, at the slowest speed that is ever drawn: as much memory as its batch can ask for."""
+        speeds = self._augmentation.config.speed if self._augmentation else ()
+        groups = self._micro_batches(number, speed=min(speeds, default=None))
+        return groups.with_batches([self.collate(rows) for rows in groups.utterances])
+
     def collate(self, rows: Sequence[Utterance]) -> Batch:
         """A batch of altered utterances, with the spans of its log-mels that the loss shall hide."""
         batch = self._model.collate(rows)
@@ -119,21 +125,24 @@ class Feed:
                 batch.inputs |= span_tensors(spans)
         return batch
 
-    def _micro_batches(self, step: int) -> _Groups:
+    def _micro_batches(self, step: int, *, speed: float | None = None) -> _Groups:
         batch = list(zip(self._order.batch(step), self._order.passes(step), strict=True))
         own = batch[self._rank :: self._world_size]
-        rows = [self._altered(self._utterances[index], number) for index, number in own or batch[:1]]
+        rows = [self._altered(self._utterances[index], number, speed) for index, number in own or batch[:1]]
         durations = [utterance.measured_duration() for utterance in rows]
         keys = [self._model.batch_key(utterance) for utterance in rows]
         groups = split_batch(range(len(rows)), durations, keys, self.max_rows)
         return _Groups(step, [[rows[i] for i in group] for group in groups], 1 if own else 0)
 
-    def _altered(self, utterance: Utterance, pass_number: int) -> Utterance:
-        """The utterance as training hears it in this pass, with the duration that it then has."""
+    def _altered(self, utterance: Utterance, pass_number: int, speed: float | None) -> Utterance:
+        """The utterance as training hears it in this pass, with the duration that it then has.
+
+        A speed stands in for the one drawn.
+        """
         if self._augmentation is None:
             return utterance
         alteration = self._augmentation.alteration(utterance.id, pass_number)
-        alteration = replace(alteration, hides_samples=not self._hides_spans)
+        alteration = replace(alteration, hides_samples=not self._hides_spans, speed=speed or alteration.speed)
         duration = utterance.measured_duration()
         if alteration.speed != 1:
             changed = replace(utterance, alteration=alteration, duration=duration / alteration.speed)

@@ -14,7 +14,7 @@ from torch import nn
 from asr_headroom.data.batching import StepOrder
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import Feed, StepBatches
-from asr_headroom.train.optimizer import make_optimizer
+from asr_headroom.train.optimizer import make_optimizer, move_weights
 
 __all__ = ["probe_step_seconds"]
 
@@ -36,8 +36,9 @@ def probe_step_seconds(
 ) -> float:
     """Mean seconds of an optimiser step over an epoch.
 
-    The longest batch goes first, untimed: it warms up, and a batch too large for the memory fails now and not in an
-    hour. Then batches at evenly spaced quantiles of length, so that their mean is that of the epoch.
+    The longest batch goes first, untimed and as slow as augmentation may make it: it warms up, and a batch too large
+    for the memory fails now and not in an hour. Then batches at evenly spaced quantiles of length, so that their mean
+    is that of the epoch.
 
     Args:
         accumulate: computes and adds the gradient of one step's batches.
@@ -55,19 +56,19 @@ def probe_step_seconds(
     for group in optimizer.param_groups:
         group["lr"] = 0.0
 
-    def take(steps: Iterable[int]) -> float:
+    def take(steps: Iterable[StepBatches]) -> float:
         start = clock()
-        for batches in feed.read(steps):
+        for batches in steps:
             accumulate(batches)
-            optimizer.step()
+            move_weights(optimizer)
             optimizer.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return clock() - start
 
     module.train()
-    longest = agreed(take(by_length[:1]))
+    longest = agreed(take(feed.slowest(step) for step in by_length[:1]))
     affordable = _MIN_BATCHES if budget_seconds is None else int(_BUDGET_SHARE * budget_seconds / max(longest, 1e-9))
     count = min(max(affordable, _MIN_BATCHES), _MAX_BATCHES, len(lengths))
     quantiles = [by_length[int((index + 0.5) / count * len(lengths))] for index in range(count)]
-    return take(quantiles) / count
+    return take(feed.read(quantiles)) / count

@@ -171,6 +171,7 @@ def test_the_config_reads_from_nested_values_and_back():
         (lambda: NoiseConfig(snr=()), r"augment\.noise\.snr"),
         (lambda: RoomConfig(rt60=(0, 1)), r"augment\.rooms\.rt60"),
         (lambda: TelephoneConfig(codecs=()), r"augment\.telephone\.codecs"),
+        (lambda: RoomConfig(rt60=(200.0, 800.0)), r"give seconds above 0 and up to 10"),
     ],
 )
 def test_what_cannot_be_done_is_refused(make, message):

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from asr_headroom.audio.rooms import measured_response, reverberate, simulated_response
+from asr_headroom.errors import AudioError
 
 RATE = 16_000
 
@@ -70,3 +71,16 @@ def test_a_measured_response_begins_with_its_direct_sound(tmp_path):
     read = measured_response(tmp_path / "hall.wav", RATE)
     assert np.flatnonzero(np.abs(read) > 0.01).tolist() == [16, 816]
     assert read[[16, 816]] == pytest.approx([-1, 0.4])
+
+
+def test_a_silent_response_is_refused_as_it_would_silence_the_speech(tmp_path):
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(800, np.float32), RATE)
+    with pytest.raises(AudioError, match=r"nothing\.wav: holds nothing but silence"):
+        measured_response(tmp_path / "nothing.wav", RATE)
+
+
+def test_a_response_longer_than_the_speech_is_the_convolution_cut_to_its_length():
+    draw = np.random.default_rng(1)
+    samples, response = draw.standard_normal(800).astype(np.float32), draw.standard_normal(5000).astype(np.float32)
+    wet, truth = reverberate(samples, response), np.convolve(samples, response)[:800]
+    assert wet == pytest.approx(truth * np.std(samples) / np.std(truth), rel=0.05, abs=0.05)

@@ -90,3 +90,8 @@ def test_in_the_waveform_time_is_silent_and_the_band_is_gone():
 def test_what_cannot_be_is_refused(changes, message):
     with pytest.raises(ConfigError, match=f"augment.spec.{message}"):
         SpecConfig(**changes)
+
+
+def test_a_single_sample_is_hidden_without_a_division_by_nothing():
+    hidden = hide_in_waveform(np.ones(1, np.float32), RATE, Spans(mels=((0.0, 0.5),)))
+    assert hidden.tolist() == [0.0]

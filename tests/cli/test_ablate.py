@@ -110,6 +110,7 @@ def test_a_dry_run_lists_the_settings_and_the_cost(command, tmp_path, capsys):
         (["--grid", "lora.rank"], "--grid lora.rank: write --grid field=value,value"),
         (["--grid", "lora.rnk=8,16"], "unknown field 'lora.rnk'; did you mean 'lora.rank'?"),
         (["--grid", "dev=a,b"], "dev cannot vary"),
+        (["--grid", "lora.rank=8,16", "--grid", "lora.rank=32"], "--grid lora.rank is given twice"),
     ],
 )
 def test_bad_grids_are_wrong_usage(command, arguments, message, capsys):

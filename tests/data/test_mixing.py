@@ -79,6 +79,20 @@ def test_every_batch_holds_its_share_of_replay():
     assert sum(shares) / len(shares) == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.parametrize(("most", "within"), [(2, 1.0), (6, 2.0)])
+def test_every_batch_holds_its_share_of_each_source(most, within):
+    draw = np.random.default_rng(0)
+    for _ in range(60):
+        sizes = draw.integers(3, 200, draw.integers(2, most + 1)).tolist()
+        batch_size = int(draw.integers(2, 20))
+        order, _ = order_of(Mixture.of(sizes), batch_size)
+        shares = np.array(sizes) / sum(sizes)
+        for step in range(order.batches_per_epoch):
+            sources = [source_of(order._mixture, index) for index in order.batch(step)]
+            held = np.bincount(sources, minlength=len(sizes))
+            assert np.abs(held - len(sources) * shares).max() <= within + 1e-9
+
+
 def test_a_small_source_does_not_repeat_an_utterance_within_a_batch():
     order, _ = order_of(Mixture.of([400, 20], weights=[1, 1]), size=16)
     batches = [order.batch(step) for step in range(order.batches_per_epoch)]

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from asr_headroom.errors import ConfigError, DivergedError, TrainingError
+from asr_headroom.errors import AsrHeadroomError, ConfigError, DivergedError, TrainingError
+from asr_headroom.models.registry import load_model
 from asr_headroom.stages.ablate import AblateConfig, ablate, race_settings
 from asr_headroom.stages.ablation_record import AblationRecord
-from asr_headroom.stages.race import Rules
+from asr_headroom.stages.race import Rules, Rung, Standing
+from asr_headroom.stages.train import SettingRunner, TrainStageConfig
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.text.normalize import get_normalizer
 from asr_headroom.train.guard import EvaluationSet
@@ -46,7 +48,7 @@ class Trainings:
             raise Killed
         self.calls_left -= 1
         if self.quality[name] is None:
-            raise DivergedError("step 1: the loss is nan")
+            raise DivergedError("step 1: the loss is nan", step=1, total_steps=STEPS)
         target = math.ceil(stop_at * STEPS)
         self.paid[name] += target - self.steps[name]
         self.steps[name] = target
@@ -138,7 +140,55 @@ def test_the_record_says_what_is_known_and_what_is_not(tmp_path):
     proven = {s["setting"] for rung in facts["rungs"] for s in rung["standings"] if s["behind"]}
     assert set(facts["dropped_unproven"]) == set("12346") - proven - set(trainings_left(facts))
     assert facts["steps"]["6"] == 2
+    assert (facts["steps"]["5"], facts["steps_planned"]["5"]) == (1, STEPS)  # paid for, if in vain
     assert facts["minutes"]["4"] == STEPS / 10
+
+
+def test_behind_another_is_not_behind_the_chosen(tmp_path):
+    """The last rung is judged pair by pair; what is said of the chosen one rests on its own pairs alone."""
+    own = AblationRecord(tmp_path, config={}, settings={name: {"seed": name} for name in "abc"}, rules=RULES)
+    best, other, worst = (
+        Standing(setting="a", error_rate=0.1, difference=0.0, decision="finished"),
+        Standing(setting="b", error_rate=0.11, difference=0.01, ci_low=-0.01, ci_high=0.03, decision="finished"),
+        Standing(
+            setting="c", error_rate=0.2, behind="b", difference=0.1, ci_low=-0.1, ci_high=0.3, decision="finished"
+        ),
+    )
+    own.add_rung(Rung(share=1.0, standings=(best, other, worst)))
+    own.choose()
+    assert own.values["not_told_apart"] == ["b", "c"]
+    proven = Standing(setting="c", error_rate=0.2, behind="a", difference=0.1, ci_low=0.01, decision="finished")
+    own.rungs[-1] = Rung(share=1.0, standings=(best, other, proven))
+    own.choose()
+    assert own.values["not_told_apart"] == ["b"]
+
+
+def test_a_setting_whose_data_are_not_there_is_found_out_before_another_is_paid_for(tiny_model, tones, tmp_path):
+    for changes, message in (
+        ({"grid": {"train": [str(tones), str(tmp_path / "gone.jsonl")]}}, "gone"),
+        ({"grid": {"augment.noise": [{}, {"probability": 1.0, "recordings": str(tmp_path / "gone")}]}}, "is no folder"),
+    ):
+        with pytest.raises(AsrHeadroomError, match=message):
+            ablate(config(tiny_model, tones, tmp_path / "out", **changes))
+        assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_one_model_and_data_read_them_once(tiny_model, tones, tmp_path):
+    loaded = []
+
+    def load(config, vocabulary):
+        loaded.append(config.model)
+        return load_model(config.model, window=config.window)
+
+    run = SettingRunner(load)
+    common = {"model": str(tiny_model), "train": (str(tones),), "dev": str(tones), "window": "fit"}
+    run.check(
+        [TrainStageConfig(**common, method=m, per_device_train_batch_size=b) for m in ("lora", "full") for b in (2, 4)]
+    )
+    assert len(loaded) == 1
+    run.check([TrainStageConfig(**common), TrainStageConfig(**common, limit=3)])
+    assert len(loaded) == 2
+    assert [len(setup.models) for setup in run._setups.values()] == [1, 0]
 
 
 def test_a_dev_loss_that_is_no_number_is_a_divergence(tmp_path, monkeypatch):

@@ -37,6 +37,19 @@ def test_a_field_that_means_nothing_to_a_method_makes_no_further_settings():
     assert read_grid({"learning_rate": [None, 1e-4, 1e-3]}, base()).merged == 1
 
 
+def test_what_is_off_makes_no_further_settings():
+    """No replay has no share, no noise no ratio, and epochs are not counted where steps are given."""
+    replay = read_grid({"replay": [None, "r"], "replay_share": [0.1, 0.3]}, base())
+    assert [(s.config.replay, s.config.replay_share) for s in replay.settings] == [
+        (None, 0.1), ("r", 0.1), ("r", 0.3),
+    ]  # fmt: skip
+    noise = {"augment.noise.probability": [0, 0.5], "augment.noise.snr": [[0, 5], [10, 20]]}
+    assert (len(read_grid(noise, base()).settings), read_grid(noise, base()).merged) == (3, 1)
+    assert len(read_grid({"num_train_epochs": [1, 2]}, base()).settings) == 2
+    with pytest.raises(ConfigError, match="single setting"):
+        read_grid({"num_train_epochs": [1, 2]}, base(max_steps=9))
+
+
 def test_names_sort_as_they_begin():
     grid = read_grid({"max_steps": list(range(1, 13))}, base())
     assert [s.name for s in grid.settings][:2] == ["01", "02"]

@@ -13,10 +13,16 @@ import torch
 from asr_headroom.audio.augment import AugmentConfig, NoiseConfig, RoomConfig
 from asr_headroom.audio.spans import SpecConfig
 from asr_headroom.config import from_mapping
-from asr_headroom.errors import ConfigError, DataError, TrainingError
+from asr_headroom.errors import AudioError, ConfigError, DataError, TrainingError
 from asr_headroom.models.registry import load_model
 from asr_headroom.stages.train import SettingRunner, TrainStageConfig, train
-from asr_headroom.stages.training_data import load_sources, make_augmentation, make_mixture, usable_data
+from asr_headroom.stages.training_data import (
+    check_augmentation,
+    load_sources,
+    make_augmentation,
+    make_mixture,
+    usable_data,
+)
 from asr_headroom.testing.tiny import tiny_whisper
 from asr_headroom.train.config import GuardConfig
 
@@ -144,6 +150,17 @@ def test_stray_marks_are_told_with_a_remedy_and_cleaned(tiny_model, tones, tmp_p
         assert told == (form == "as-is")
         assert "1 of 3 transcripts hold digits in a word" in caplog.text
     assert data.facts["stray_marks"] == {"digits in a word": 1}
+
+
+def test_recordings_without_a_probability_are_said_to_have_no_use(tmp_path, caplog):
+    check_augmentation(AugmentConfig(noise=NoiseConfig(recordings=str(tmp_path))))
+    assert "augment.noise.recordings have no use while augment.noise.probability is 0" in caplog.text
+
+
+def test_a_room_that_is_no_audio_is_found_out_before_anything_is_loaded(tmp_path):
+    (tmp_path / "hall.wav").write_bytes(b"no audio")
+    with pytest.raises(AudioError, match=r"hall\.wav: not audio"):
+        check_augmentation(AugmentConfig(rooms=RoomConfig(probability=0.1, recordings=str(tmp_path))))
 
 
 def test_recordings_that_are_not_there_are_found_out_before_anything_is_loaded(tmp_path):

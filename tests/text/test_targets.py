@@ -28,6 +28,14 @@ from asr_headroom.text.targets import stray_marks, write_target
         ("“quotes” and (brackets) stay — 5 < 7, C++", "“quotes” and (brackets) stay — 5 < 7, C++"),
         ("می\u200cخواهم क्\u200dष", "می\u200cخواهم क्\u200dष"),
         ("«»", ""),
+        # German and Swedish point them otherwise, with the space outside.
+        ("sagte »Hallo« und ging", "sagte Hallo und ging"),
+        ("»Ja!« rief er, ›wirklich‹.", "Ja! rief er, wirklich."),
+        ("han sa »hej» och gick", "han sa hej och gick"),
+        ("l'« ami », dit-il :« oui »puis«non»", "l'ami, dit-il :oui puis non"),
+        # What HTML reads as an entity without its semicolon is text.
+        ("PB&notes, AT&T &amp R&D;", "PB&notes, AT&T &amp R&D;"),
+        ("&frac12; &#x2019;", "½ ’"),
     ],
 )
 def test_clean_takes_away_marks_and_no_text(text, clean):
@@ -39,6 +47,13 @@ def test_the_other_forms_stay_what_they_were():
     assert write_target("WHAT CAN I DO", "lower") == "what can i do"
     assert write_target("WHAT CAN I DO", "sentence") == "What can I do."
     assert write_target("OH NO!", "sentence") == "Oh no!"
+    assert write_target("I RAGAZZI E I LIBRI", "sentence", "it-IT") == "I ragazzi e i libri."
+    assert write_target("AND I SAID", "sentence", "en-GB") == "And I said."
+
+
+@pytest.mark.parametrize("text", ["你好。", "क्या?", "नमस्ते।", "مرحبا؟", "he said “no.”", "(oui !)", "本当！」"])
+def test_what_ends_in_a_full_stop_of_any_script_gets_no_second_one(text):
+    assert write_target(text, "sentence").lower() == text
 
 
 def test_marks_are_counted_by_transcript_with_an_example():

@@ -172,6 +172,19 @@ def test_what_the_model_cannot_take_keeps_its_own_speed():
     assert set(speeds.values()) == {0.8, 1.0}
 
 
+def test_the_slowest_step_is_the_same_utterances_at_the_slowest_speed_the_model_takes():
+    order = TrainingOrder([u.duration for u in SPEECH], 8, seed=0)
+    longest = max(u.duration for u in SPEECH)
+    for speeds, factor in (((0.8, 1.0, 1.25), 0.8), ((1.0, 1.25), 1.0), ((), 1.0)):
+        augmentation = Augmentation(AugmentConfig(speed=speeds, volume=(0.0, 0.0)), seed=0)
+        model = tiny_whisper()
+        model.check_target = lambda u: "too long" if u.duration > longest else None
+        one = Feed(model, SPEECH, order, max_rows=8, workers=1, augmentation=augmentation)
+        heard = {u.id: u.duration for rows in one.slowest(1).utterances for u in rows}
+        stretched = {SPEECH[i].id: SPEECH[i].duration / factor for i in order.batch(1)}
+        assert heard == {i: pytest.approx(d if d <= longest else d * factor) for i, d in stretched.items()}
+
+
 def test_spans_are_hidden_where_the_model_reaches_its_log_mels_and_in_the_waveform_elsewhere():
     config = AugmentConfig(spec=SpecConfig(probability=1.0, max_time_share=0.5))
 
