@@ -66,6 +66,8 @@ class RlStageConfig(RlConfig, TrainStageConfig):
             if getattr(self, name):
                 other = "policy_kl" if name == "kl" else "cross_entropy"
                 problems.append(f"{name} is of the supervised loss; here it is {other}")
+        if self.fsdp:
+            problems.append("fsdp is of the supervised loss; hypotheses are drawn with whole weights")
         for check in (RlConfig.__post_init__, TrainStageConfig.__post_init__):
             try:
                 check(self)

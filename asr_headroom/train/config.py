@@ -120,6 +120,9 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
+    fsdp: bool = False
+    """Weights, gradients and optimiser states are cut into shards over the processes; for full and scratch."""
+
     eval_steps: int | None = None
     """Steps between evaluations; by default a tenth of the run, and at most a quarter of a budget."""
 
@@ -186,6 +189,7 @@ class TrainConfig:
                 for name in ("l2_sp", "kl")
                 if getattr(self, name)
             ]
+        problems += self._problems_of_shards()
         try:
             if self.budget is not None:
                 parse_budget(self.budget)
@@ -193,6 +197,18 @@ class TrainConfig:
             problems.append(str(error))
         if problems:
             raise ConfigError("\n".join(problems))
+
+    def _problems_of_shards(self) -> list[str]:
+        """What is not made for weights in shards."""
+        if not self.fsdp:
+            return []
+        refused = {
+            "method lora": (self.method == "lora", "its updates are small: leave fsdp out"),
+            f"optim {self.optim}": (self.optim != "adamw", "it packs blocks of whole tensors: take optim adamw"),
+            "ema": (self.ema, "leave it out; average_checkpoints averages checkpoints on disk"),
+            "kl": (self.kl, "it keeps a whole copy of the base on each process; l2_sp holds weights near the base"),
+        }
+        return [f"{name} does not go with fsdp: {why}" for name, (asked, why) in refused.items() if asked]
 
     @property
     def peak_learning_rate(self) -> float:

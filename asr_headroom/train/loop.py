@@ -48,6 +48,7 @@ from asr_headroom.train.probe import probe_step_seconds
 from asr_headroom.train.processes import Processes, make_accelerator
 from asr_headroom.train.progress import LogWindow
 from asr_headroom.train.record import RunRecord
+from asr_headroom.train.sharding import ShardedWeights, refuse_unsharded, twin
 from asr_headroom.train.stepper import Stepper
 from asr_headroom.train.weight_line import place_mean
 
@@ -127,6 +128,7 @@ class Training:
         self._wants_delivery, self._stop_at = deliver, stop_at
         self._minutes_elsewhere = dict(minutes_elsewhere or {})
         self._accelerator = make_accelerator(config.mixed_precision)
+        refuse_unsharded(config, self._accelerator.num_processes)
         self._processes = Processes(self._accelerator)
         self._agreed = self._processes.agreed
         self._make_objective = make_objective or supervised(config)
@@ -204,29 +206,40 @@ class Training:
         with self._ledger.stage("setup"):
             # A size that memory held is gone on with, whatever the config asks for.
             self._feed.max_rows = min(self._feed.max_rows, self._record.values.get("micro_batch", self._feed.max_rows))
-            self._stepper = Stepper(
-                self.model,
-                self._make_objective(self.model, self._accelerator),
-                self.config,
-                self._accelerator,
-                self._feed,
-                on_smaller=lambda rows: self._save_record(micro_batch=rows),
-            )
+            self._stepper = self._make_stepper()
             self._watch = self._make_watch()
             step, best = self._restore()
-        self._sizes = self._frozen_sizes()
+        with self._stepper.whole_weights():
+            self._sizes = self._frozen_sizes()
         if step == 0:
             if not self._history.rows:
                 best = self._evaluate_and_save(0, best)
             if self._wants_delivery:
-                self._delivery.measure_base(self._sizes)
+                with self._stepper.whole_weights():
+                    self._delivery.measure_base(self._sizes)
         plan = self._frozen_plan()
         with self._ledger.stage("train"):  # reading audio included; evaluating and saving are booked on their own
             step, best, reason = self._take_steps(step, best, plan)
+        self._stepper.end()
         if reason != "paused" and self.config.average_checkpoints:
             best = self._average_last(best, plan)
         status = "running" if reason == "paused" else "trained"
         self._save_record(status=status, best=best, stopped_at=step, reason=reason)
+
+    def _make_stepper(self) -> Stepper:
+        trained = twin(self.model) if self.config.fsdp else self.model
+        objective, sharded = self._make_objective(trained, self._accelerator), None
+        if self.config.fsdp:
+            sharded = ShardedWeights(self.model.module, trained.module, self._accelerator.device)
+        return Stepper(
+            trained,
+            objective,
+            self.config,
+            self._accelerator,
+            self._feed,
+            on_smaller=lambda rows: self._save_record(micro_batch=rows),
+            sharded=sharded,
+        )
 
     def _stored_outcome(self) -> TrainingOutcome:
         return TrainingOutcome.from_record(self._record.values, self._model_directory)
@@ -318,10 +331,11 @@ class Training:
 
     def _save_checkpoint(self, step: int, best: dict[str, Any]) -> None:
         with self._ledger.stage("save"), self._stepper.kept_weights():
+            state = {"step": step, "best": best, **self._stepper.state_dict()}
             if self._processes.is_main:
                 # History first: rows beyond the last checkpoint are dropped on resuming, missing ones never come back.
                 self._history.write()
-                self._checkpoints.save(step, self.model, {"step": step, "best": best, **self._stepper.state_dict()})
+                self._checkpoints.save(step, self.model, state)
                 # The base is one end of the guard's line.
                 kept = {step, best["step"], *self._steps_to_average()} | ({0} if self._guard_sets else set())
                 self._checkpoints.keep_only(kept)
@@ -426,7 +440,7 @@ class Training:
             plan.batch_size,
             plan.total_steps / plan.steps_per_epoch,
             plan.eval_steps,
-            f"{trainable_parameters(self.model):,}",
+            f"{self._record.values['trainable_parameters']:,}",
             format_minutes(plan.seconds or 0.0),
             (plan.peak_memory or 0) / 1e9,
         )
@@ -437,8 +451,9 @@ class Training:
         steps = self._checkpoints.steps()
         if not steps:
             return 0, best
-        state = self._checkpoints.restore(steps[-1], self.model.module)
-        self._stepper.load_state_dict(state)
+        with self._stepper.whole_weights():
+            state = self._checkpoints.restore(steps[-1], self.model.module)
+            self._stepper.load_state_dict(state)
         self._history.read(state["step"])
         self._say("resumed from step %d in %s", state["step"], self.directory)
         return state["step"], state["best"]

@@ -18,8 +18,9 @@ from asr_headroom.models.out_of_memory import is_out_of_memory
 from asr_headroom.models.protocols import Batch, Trainable
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import StepBatches
-from asr_headroom.train.processes import Processes
+from asr_headroom.train.processes import Processes, uses_bf16
 from asr_headroom.train.regularization import RegularizedLoss
+from asr_headroom.train.sharding import cut
 
 __all__ = ["LossModule", "MakeObjective", "Objective", "StepTotals", "TokenLoss", "supervised"]
 
@@ -95,6 +96,7 @@ class TokenLoss:
         accelerator: the processes.
         loss: the forward pass, where it is another than :class:`LossModule`: [1 + watched], what is minimised first.
         watched: names of what ``loss`` gives after that.
+        is_cut: the weights of ``loss`` are shards, whose gradients come summed.
     """
 
     def __init__(
@@ -104,8 +106,10 @@ class TokenLoss:
         *,
         loss: nn.Module | None = None,
         watched: Sequence[str] = (),
+        is_cut: bool = False,
     ) -> None:
         self._accelerator, self._processes, self._watched = accelerator, Processes(accelerator), watched
+        self._is_cut = is_cut
         # Not wrapped for data parallelism, whose backward pass waits for processes that may have run out of memory.
         self.prepared: nn.Module = accelerator.prepare_model(loss or LossModule(model), evaluation_mode=True)
 
@@ -118,9 +122,14 @@ class TokenLoss:
         rows, weight = batches.batches, batches.weight
         own = [float(sum(b.num_targets for b in rows)), sum(b.audio_seconds for b in rows)]
         count, audio_seconds = self._processes.summed([weight * value for value in own])
+        if self._is_cut:
+            # Layers come together in step: a process with fewer micro-batches keeps the others company.
+            idle = int(max(self._processes.gathered(len(rows)))) - len(rows)
+            rows, weights = [*rows, *rows[-1:] * idle], [weight] * len(rows) + [0] * idle
+            return self._totals(self._backward(rows, weights, count), count, audio_seconds)
         parts, shortage = None, ""
         try:
-            parts = self._backward(rows, weight, count)
+            parts = self._backward(rows, [weight] * len(rows), count)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -129,6 +138,9 @@ class TokenLoss:
             raise torch.OutOfMemoryError(shortage or "another process ran out of memory")
         assert parts is not None
         self._processes.sum_gradients(self.prepared.parameters())
+        return self._totals(parts, count, audio_seconds)
+
+    def _totals(self, parts: Sequence[float], count: float, audio_seconds: float) -> StepTotals:
         loss, *watched = self._processes.summed(parts)
         return StepTotals(
             loss=loss,
@@ -137,10 +149,10 @@ class TokenLoss:
             watched={name: (value, count) for name, value in zip(self._watched, watched, strict=True)},
         )
 
-    def _backward(self, rows: Sequence[Batch], weight: int, count: float) -> list[float]:
+    def _backward(self, rows: Sequence[Batch], weights: Sequence[int], count: float) -> list[float]:
         """Adds this process's gradients; returns the sums of what the forward pass gives."""
         total = torch.zeros(1 + len(self._watched), dtype=torch.float64, device=self._accelerator.device)
-        for batch in rows:
+        for batch, weight in zip(rows, weights, strict=True):
             with self._accelerator.autocast():
                 parts = self.prepared(batch.to(self._accelerator.device)).reshape(-1) * weight
             self._accelerator.backward(parts[0] / count)
@@ -157,10 +169,13 @@ class TokenLoss:
 
 def supervised(config: TrainConfig) -> MakeObjective:
     """The supervised objective of a config: the plain token loss, or a regularised one."""
-    if not config.label_smoothing and not config.kl:
-        return TokenLoss
+    is_regularized = bool(config.label_smoothing or config.kl)
 
-    def regularized(model: Trainable, accelerator: Accelerator) -> Objective:
-        return TokenLoss(model, accelerator, loss=RegularizedLoss(model, config), watched=RegularizedLoss.names)
+    def objective(model: Trainable, accelerator: Accelerator) -> Objective:
+        loss: nn.Module = RegularizedLoss(model, config) if is_regularized else LossModule(model)
+        if config.fsdp:
+            loss = cut(loss, accelerator.device, bf16=uses_bf16(config.mixed_precision))
+        watched = RegularizedLoss.names if is_regularized else ()
+        return TokenLoss(model, accelerator, loss=loss, watched=watched, is_cut=config.fsdp)
 
-    return regularized
+    return objective

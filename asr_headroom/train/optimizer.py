@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_headroom.errors import MissingDependencyError, ModelError
+from asr_headroom.errors import MissingDependencyError, ModelError, TrainingError
+from asr_headroom.models.out_of_memory import is_out_of_memory, release_memory
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.parts import layer_depths
 
-__all__ = ["learning_rate_at", "make_optimizer", "set_learning_rate"]
+__all__ = ["learning_rate_at", "make_optimizer", "move_weights", "set_learning_rate"]
 
 _SCALE = "rate_scale"
 """Of a group: its learning rate is that of the step times this."""
@@ -39,6 +40,46 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Gives each group ``rate`` times its own scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group[_SCALE]
+
+
+def move_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Takes the optimiser's step.
+
+    The first allocates the states; where memory is short then, what lies unused is given back, and the weights that
+    have not moved are tried once more.
+
+    Raises:
+        TrainingError: memory does not hold the states beside weights and gradients, however small the batches.
+    """
+    is_first = not optimizer.state
+    try:
+        optimizer.step()
+        return
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+    if not is_first:
+        raise TrainingError(_too_large(reason))
+    for weight, state in list(optimizer.state.items()):
+        if state.get("step", 0) > 0:
+            weight.grad = None  # it has moved; without a gradient it stays
+        else:
+            del optimizer.state[weight]  # half made
+    release_memory()
+    try:
+        optimizer.step()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(_too_large(reason)) from error
+
+
+def _too_large(reason: str) -> str:
+    return (
+        f"memory does not hold the optimiser's states beside weights and gradients ({reason}), whatever the batch; "
+        "take optim adamw-8bit, freeze parts, fsdp over several processes, method lora or a smaller model"
+    )
 
 
 def learning_rate_at(step: int, total_steps: int, config: TrainConfig) -> float:

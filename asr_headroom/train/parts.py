@@ -11,7 +11,7 @@ from torch import nn
 
 from asr_headroom.errors import ConfigError, did_you_mean
 
-__all__ = ["ROLES", "freeze_parts", "layer_depths", "part_names"]
+__all__ = ["ROLES", "freeze_parts", "layer_depths", "layer_lists", "part_names"]
 
 ROLES = {
     "feature_extractor": ("feature_extractor", "feature_projection"),
@@ -69,7 +69,7 @@ def layer_depths(module: nn.Module) -> tuple[dict[str, int], int]:
     """
     named = [(name, _own_name(name)) for name, _ in module.named_parameters()]
     order = sorted(range(len(named)), key=lambda i: (_RANK.get(_role_of(named[i][1]) or "", len(_RANK)), i))
-    stacks = _stacks(module)
+    stacks = {name: len(layers) for name, layers in layer_lists(module).items()}
     depths: dict[str, int] = {}
     begins: dict[str, int] = {}
     passed = 0
@@ -86,13 +86,13 @@ def layer_depths(module: nn.Module) -> tuple[dict[str, int], int]:
     return depths, passed
 
 
-def _stacks(module: nn.Module) -> dict[str, int]:
-    """Outermost lists of modules of one class, with their lengths."""
-    stacks: dict[str, int] = {}
+def layer_lists(module: nn.Module) -> dict[str, nn.ModuleList]:
+    """Outermost lists of modules of one class, by name."""
+    stacks: dict[str, nn.ModuleList] = {}
     for name, part in module.named_modules():
         inside_one = any(name.startswith(prefix + ".") for prefix in stacks)
         if isinstance(part, nn.ModuleList) and len(part) and len({type(m) for m in part}) == 1 and not inside_one:
-            stacks[name] = len(part)
+            stacks[name] = part
     return stacks
 
 

@@ -96,6 +96,10 @@ class Processes:
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self._accelerator.device)
         return self._accelerator.reduce(tensor, reduction="sum").tolist()
 
+    def gathered(self, value: float) -> list[float]:
+        """Each process's value, in their order."""
+        return self.summed([value if index == self.index else 0.0 for index in range(self.count)])
+
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of some items; :meth:`joined` puts what was made of the parts together again."""
         return items if self.count == 1 else items[self.index :: self.count]

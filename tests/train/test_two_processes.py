@@ -97,6 +97,29 @@ def test_two_processes_end_where_one_does(words, tmp_path):
     assert not list((tmp_path / "two").rglob("*.tmp"))
 
 
+def same_runs(one: Path, two: Path) -> None:
+    weights = last_weights(two)
+    for name, tensor in last_weights(one).items():
+        torch.testing.assert_close(tensor, weights[name], atol=1e-5, rtol=1e-5)
+    for alone, together in zip(history(one), history(two), strict=True):
+        assert alone["dev_loss"] == pytest.approx(together["dev_loss"], abs=1e-4)
+        assert alone["dev"] == together["dev"]
+
+
+@pytest.mark.slow
+def test_weights_in_shards_end_where_whole_ones_do(words, tmp_path):
+    """Smoothing, pull, rates by layer and activations computed again turned on; micro-batches unequal in number."""
+    shape = ["--num-train-epochs", "2", "--eval-steps", "3", "--label-smoothing", "0.1", "--l2-sp", "0.1"]
+    shape += ["--layer-decay", "0.9", "--weight-decay", "0.01", "--gradient-checkpointing", "--max-grad-norm", "0.5"]
+    shape += ["--per-device-train-batch-size", "3", "--output"]
+    run_two([*words, *shape, str(tmp_path / "whole")], tmp_path)
+    run_two([*words, "--fsdp", *shape, str(tmp_path / "shards")], tmp_path)
+    same_runs(tmp_path / "whole", tmp_path / "shards")
+    assert (tmp_path / "shards/model/headroom.json").is_file()
+    whole, shards = (json.loads((tmp_path / run / "train.json").read_text()) for run in ("whole", "shards"))
+    assert shards["trainable_parameters"] == whole["trainable_parameters"] > 0
+
+
 @pytest.mark.slow
 def test_two_processes_share_one_plan_of_a_budget(words, tmp_path):
     flags = ["--num-train-epochs", "1000", "--budget", "30s", "--output", str(tmp_path / "out")]
@@ -104,10 +127,73 @@ def test_two_processes_share_one_plan_of_a_budget(words, tmp_path):
     assert said.count("plan: ") == 1
 
 
+SHARDS = """
+import copy, torch
+from asr_headroom.testing.synthetic import tone_utterance
+from asr_headroom.testing.tiny import tiny_whisper
+from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.objectives import LossModule
+from asr_headroom.train.optimizer import make_optimizer
+from asr_headroom.train.processes import make_accelerator
+from asr_headroom.train.sharding import ShardedWeights, cut, gathered, shared_out, twin
+
+accelerator = make_accelerator("no")
+model = tiny_whisper(window="fit")
+model.module.eval()
+whole = copy.deepcopy(dict(model.module.named_parameters()))
+trained = twin(model)
+loss = cut(LossModule(trained), accelerator.device, bf16=False)
+sharded = ShardedWeights(model.module, trained.module, accelerator.device)
+count = sum(weight.numel() for weight in whole.values())
+held = sum(weight.to_local().numel() for weight in trained.module.parameters())
+assert 0.45 * count < held < 0.55 * count, (held, count)
+assert sum(weight.numel() for weight in model.module.parameters()) == 0
+
+batch = model.collate([tone_utterance("abc", id="a")])
+loss(batch).backward()
+alone = tiny_whisper(window="fit")
+alone.module.eval()
+alone.loss(batch).nats.backward()
+for name, weight in alone.module.named_parameters():
+    if weight.requires_grad:  # both processes saw the same utterance: twice its gradient
+        found = trained.module.get_parameter(name).grad.full_tensor()
+        torch.testing.assert_close(found, 2 * weight.grad, atol=1e-6, rtol=1e-4)
+
+optimizer = make_optimizer(trained.module, TrainConfig(method="full"))
+optimizer.step()
+states = [state["exp_avg"].to_local().numel() for state in optimizer.state.values()]
+moving = sum(weight.numel() for weight in whole.values() if weight.requires_grad)
+assert 0.45 * moving < sum(states) < 0.55 * moving, (sum(states), moving)
+kept = gathered(optimizer.state_dict(), keep=True)
+nothing = gathered(optimizer.state_dict(), keep=False)
+assert nothing["state"][0]["exp_avg"] is None
+with sharded.whole():
+    assert any(not weight.equal(whole[name]) for name, weight in model.module.named_parameters())
+    model.module.load_state_dict({name: tensor for name, tensor in whole.items()}, strict=False)
+    sharded.take()
+assert sum(weight.numel() for weight in model.module.parameters()) == 0
+other = make_optimizer(trained.module, TrainConfig(method="full"))
+other.load_state_dict(shared_out(kept, other))
+for weight, state in optimizer.state.items():
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert other.state[weight][name].to_local().equal(state[name].to_local())
+sharded.gather()
+for name, weight in model.module.named_parameters():
+    assert weight.equal(whole[name]), name
+print("all is well")
+"""
+
+
+def test_a_process_holds_its_share_of_weights_gradients_and_states(tmp_path):
+    codes = finish(begin_two([], tmp_path, command=("-c", SHARDS)))
+    assert codes == [0, 0], (tmp_path / "0.err").read_text() + (tmp_path / "1.err").read_text()
+    assert (tmp_path / "1.out").read_text() == "all is well\n"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_ends_the_other_and_the_same_command_goes_on(words, tmp_path, killed):
-    words = [*words, "--per-device-train-batch-size", "2", "--max-steps", "16", "--eval-steps", "4"]
+@pytest.mark.parametrize(("killed", "more"), [(0, []), (1, []), (1, ["--fsdp"])])
+def test_a_killed_process_ends_the_other_and_the_same_command_goes_on(words, tmp_path, killed, more):
+    words = [*words, *more, "--per-device-train-batch-size", "2", "--max-steps", "16", "--eval-steps", "4"]
     words += ["--set", "guard.enabled=false", "--output"]
     processes = begin_two([*words, str(tmp_path / "cut")], tmp_path)
     try:
