@@ -56,9 +56,9 @@ class AblationRecord:
         rules: Rules,
         merged: int = 0,
     ) -> None:
-        from accelerate import PartialState
+        from asr_headroom.train.processes import join_processes
 
-        self._root, self._state = root, PartialState()
+        self._root, self._state = root, join_processes()
         self.settings = {name: dict(values) for name, values in settings.items()}
         for file, what in (("train.json", "a training"), ("rates.json", "a choice among learning rates")):
             if (root / file).is_file():

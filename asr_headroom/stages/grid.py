@@ -13,7 +13,7 @@ from typing import Any
 
 from asr_headroom.config import fingerprint, from_mapping, to_mapping
 from asr_headroom.errors import ConfigError, did_you_mean
-from asr_headroom.stages.train import TrainStageConfig
+from asr_headroom.stages.train_config import TrainStageConfig
 
 __all__ = ["Grid", "Setting", "read_grid"]
 

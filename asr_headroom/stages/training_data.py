@@ -19,7 +19,7 @@ from asr_headroom.stages.data import Loaded, load_data
 from asr_headroom.text.targets import TargetForm, stray_marks, write_target
 
 if TYPE_CHECKING:
-    from asr_headroom.stages.train import TrainStageConfig
+    from asr_headroom.stages.train_config import TrainStageConfig
 
 __all__ = [
     "Source",

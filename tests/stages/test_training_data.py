@@ -125,6 +125,8 @@ def test_one_source_may_be_given_as_it_is(tiny_model, tones, tmp_path):
         ({"train": ()}, "train is empty"),
         ({"train_weights": (1.0, 2.0)}, "1 training sources and 2 train_weights"),
         ({"train_weights": (0.0,)}, "train_weights is"),
+        ({"train": ("a", "b", "a")}, "train names a twice"),
+        ({"train": ("a", "b"), "replay": "b"}, "replay and train both name 'b'"),
         ({"replay_share": 1.0}, r"replay_share is 1\.0"),
         ({"replay": "adults", "guard_data": ("zh", "adults")}, "both name 'adults'; what is trained on guards nothing"),
     ],
@@ -181,3 +183,19 @@ def test_files_name_one_source_or_several_and_nest_their_augmentation():
     assert one.augment == AugmentConfig(spec=SpecConfig(probability=0.5), speed=(0.9, 1.1))
     several = from_mapping(TrainStageConfig, values | {"train": ["a", "b"], "train_weights": [1, 3]})
     assert (several.train, several.train_weights) == (("a", "b"), (1.0, 3.0))
+
+
+def test_replay_under_another_name_is_still_the_guard_set(tiny_model, tones, tmp_path):
+    copy = tmp_path / "copy" / "replayed.jsonl"
+    copy.parent.mkdir()
+    copy.write_text(Path(other_manifest(tones, tmp_path / "guard", ["cd", "ef"])).read_text())
+    guard = str(tmp_path / "guard" / "test.jsonl")
+    with pytest.raises(DataError, match=r"replayed\.jsonl' holds what dev or a guard set does"):
+        train(config(tiny_model, tones, tmp_path, guard_data=(guard,), replay=str(copy)))
+
+
+def test_sentences_of_a_guard_set_that_are_trained_on_are_counted_and_said(tiny_model, tones, tmp_path, caplog):
+    guard = other_manifest(tones, tmp_path / "guard", ["abc", "ef", "cab"])
+    train(config(tiny_model, tones, tmp_path, guard_data=(guard,), guard=GuardConfig(points=1)))
+    assert facts(tmp_path)["guard_data"][0]["sentences_in_train"] == 2
+    assert "2 of 3 guard (" in caplog.text
