@@ -133,6 +133,11 @@ def _family_of(model_id: str, told: str | None, families: Mapping[str, _Family])
             f"(it reads: {', '.join(families[told].model_types)}"
             f"{'; family ' + repr(readers[0]) + ' reads it' if readers else ''})"
         )
+    if model_type is None:
+        raise ModelError(
+            f"'{model_id}' holds no config.json that names a type of model; give a hub id, or a folder written by "
+            "save_pretrained or train"
+        )
     raise ModelError(
         f"'{model_id}' is of type {model_type!r}, which no family here reads; `asr-headroom models list` shows what "
         f"runs here ({', '.join(sorted(families))}) and what does not"

@@ -6,15 +6,13 @@ with :func:`bench_models`; :mod:`asr_headroom.stages.bench_files` makes rows of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from asr_headroom.budget import Budget, parse_budget
 from asr_headroom.config import fingerprint, to_mapping
@@ -23,7 +21,7 @@ from asr_headroom.evaluate.decode import why_no_nbest
 from asr_headroom.evaluate.transcribe import refuse_long_utterances, transcribe_manifest
 from asr_headroom.models.decoding import DecodingOptions
 from asr_headroom.models.languages import known_code
-from asr_headroom.models.out_of_memory import release_memory
+from asr_headroom.models.out_of_memory import is_out_of_memory, release_memory
 from asr_headroom.models.protocols import Recognizer
 from asr_headroom.models.registry import load_model
 from asr_headroom.provenance import collect_provenance
@@ -32,19 +30,11 @@ from asr_headroom.results.store import Results, ResultsWriter, count_finished, l
 from asr_headroom.stages.bench_config import BenchConfig
 from asr_headroom.stages.bench_files import common_language, directory_name, read_file_rows, split_source
 from asr_headroom.stages.data import Loaded, load_data
+from asr_headroom.stages.model_facts import default_name, hash_weights, read_model_facts
 from asr_headroom.stopping import StopRequests
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 
-__all__ = [
-    "BenchConfig",
-    "BenchOutcome",
-    "Failure",
-    "bench",
-    "bench_models",
-    "default_name",
-    "hash_weights",
-    "read_model_facts",
-]
+__all__ = ["BenchConfig", "BenchOutcome", "Failure", "bench", "bench_models"]
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +118,7 @@ def bench_models(config: BenchConfig, *, clock: Callable[[], float] = time.monot
         language=config.language,
         normalizer=config.normalizer,
     )
-    tasks = [[_task(model_id, *pair, config) for pair in sets] for model_id in config.models]
+    tasks = [[_task(model_id, *pair, config) for pair in sets] for model_id in dict.fromkeys(config.models)]
     used = sum(_seconds_spent(task) for group in tasks for task in group)
     seconds = parse_budget(config.budget) if config.budget else None
     budget = Budget(seconds, used=used + clock() - begin, clock=clock)
@@ -158,13 +148,34 @@ def _bench_group(
             raise _out_of_budget(error, task, outcome.results) from error
         except Stopped:
             raise
-        except AsrHeadroomError as error:
+        except Exception as error:  # noqa: BLE001 one model must not cost the others their rows
+            reason = _reason(error, task.model_id)
             # What cannot be loaded for one test set cannot for the next.
             lost = group[number:] if model is None else [task]
-            outcome.failures.extend(Failure(f"{each.model_id} on {each.loaded.manifest.name}", error) for each in lost)
-            logger.error("%s failed: %s", task.model_id, error)
+            outcome.failures.extend(Failure(f"{each.model_id} on {each.loaded.manifest.name}", reason) for each in lost)
+            # The traceback of what nobody foresaw, a fault here or in a library, as text: it holds no memory.
+            trace = "" if reason is error else "\n" + "".join(traceback.format_exception(error))
+            logger.error("%s failed: %s%s", task.model_id, reason, trace)
+            _forget_frames(error)
             if model is None:
                 return
+
+
+def _reason(error: Exception, model_id: str) -> AsrHeadroomError:
+    """Why a model loses its row, in words for its user."""
+    if isinstance(error, AsrHeadroomError):
+        return error
+    if is_out_of_memory(error):
+        return ModelError(
+            f"'{model_id}' does not fit in memory; take --dtype bfloat16, --quantization 4bit or a smaller model"
+        )
+    return ModelError(f"'{model_id}' fails with {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Lets go of what the frames of a failure hold: the next model is measured, and may not fit, beside this one."""
+    while error is not None:
+        error.__traceback__, error = None, error.__cause__ or error.__context__
 
 
 def _load_set(source: str, config: BenchConfig) -> Loaded:
@@ -294,36 +305,6 @@ def _describe(
     )
 
 
-def default_name(model_id: str) -> str:
-    """How a model is called in tables.
-
-    >>> default_name("openai/whisper-small"), default_name("runs/small-lora/model")
-    ('whisper-small', 'small-lora')
-    """
-    parts = [part for part in re.split(r"[/\\]", model_id) if part not in ("", ".", "..")]
-    return parts[-2] if len(parts) > 1 and parts[-1] == "model" else parts[-1]
-
-
-def read_model_facts(model_id: str) -> dict[str, Any]:
-    """What ``train`` wrote beside a model's weights; empty for a model from elsewhere.
-
-    Raises:
-        ModelError: the file is damaged.
-    """
-    path = Path(model_id) / "headroom.json"
-    if not path.is_file():
-        return {}
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path}: cannot be read ({error}); delete it to bench the model without its history"
-        ) from error
-    if not isinstance(facts, dict):
-        raise ModelError(f"{path}: holds a {type(facts).__name__}; delete it to bench the model without its history")
-    return facts
-
-
 def _is_complete(task: _Task, config: BenchConfig) -> bool:
     """Whether the directory holds exactly this run, finished: no need to load the model."""
     if not (task.directory / "run.json").is_file():
@@ -339,16 +320,6 @@ def _is_complete(task: _Task, config: BenchConfig) -> bool:
     same = same and run.config.get("quantization", "none") == config.quantization  # runs of before have none
     wanted = to_mapping(config)
     return run.status == "complete" and same and all(run.config.get(name) == wanted[name] for name in settings)
-
-
-def hash_weights(model_id: str) -> str | None:
-    """Sixteen hexadecimal digits over a local folder's weights, so that a model trained anew is another model."""
-    files = sorted(path for path in Path(model_id).glob("*") if path.suffix in (".safetensors", ".bin"))
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16] if files else None
 
 
 def _mismatch(model: Recognizer, language: str | None) -> bool:

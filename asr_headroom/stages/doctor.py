@@ -27,10 +27,10 @@ from asr_headroom.errors import AudioError, ConfigError, ResultsError, UsageErro
 from asr_headroom.provenance import collect_provenance
 from asr_headroom.results.readers import read_results
 from asr_headroom.results.store import Results, write_json, write_whole
-from asr_headroom.stages.bench import default_name
 from asr_headroom.stages.data import load_data
 from asr_headroom.stages.doctor_config import DoctorConfig, DoctorTraining
 from asr_headroom.stages.label_judge import ModelJudge
+from asr_headroom.stages.model_facts import default_name
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 
 __all__ = ["DoctorConfig", "DoctorTraining", "Examined", "doctor"]

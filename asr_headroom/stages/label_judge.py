@@ -23,10 +23,10 @@ from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import BudgetError
 from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.models.registry import load_model
-from asr_headroom.stages.bench import hash_weights
 from asr_headroom.stages.doctor_config import DoctorConfig
 from asr_headroom.stages.evaluation_sets import measure_in_batches
 from asr_headroom.stages.folds import split_folds
+from asr_headroom.stages.model_facts import hash_weights
 from asr_headroom.stopping import StopRequests
 from asr_headroom.text.normalize import Normalizer
 from asr_headroom.text.targets import write_target

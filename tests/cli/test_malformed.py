@@ -333,7 +333,7 @@ MODELS = {
     "no weights": (replaced("tiny", "model.safetensors", None), "model.safetensors"),
     "weights of a wider model": (other_weights, "mismatched"),
     "bert": (folder_with(config='{"model_type": "bert"}'), "is of type 'bert', which no family here reads"),
-    "no type": (folder_with(config="{}"), "is of type None"),
+    "no type": (folder_with(config="{}"), "holds no config.json that names a type"),
     "config not JSON": (replaced("tiny", "config.json", "{cut"), "config.json"),
     "config a list": (replaced("tiny", "config.json", "[]"), "broken"),
     "config of another size": (edited("config.json", d_model=64), "mismatched"),

@@ -13,7 +13,7 @@ from asr_headroom.recipes.forecast import forecast_step
 from asr_headroom.recipes.run import load_recipe, recipe_names, resolve_package
 from asr_headroom.recipes.steps import STEP_KINDS
 from asr_headroom.report.published import load_published
-from asr_headroom.stages.bench import default_name
+from asr_headroom.stages.model_facts import default_name
 from asr_headroom.stages.train import TrainStageConfig
 
 NAMES = recipe_names()

@@ -10,8 +10,9 @@ import pytest
 
 from asr_headroom.errors import DataError, ResultsError
 from asr_headroom.stages import bench as stage
-from asr_headroom.stages.bench import BenchConfig, bench, default_name
+from asr_headroom.stages.bench import BenchConfig, bench
 from asr_headroom.stages.data import load_data
+from asr_headroom.stages.model_facts import default_name
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
 

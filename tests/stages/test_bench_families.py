@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
 from asr_headroom.cli.main import main
-from asr_headroom.errors import ConfigError, ModelError
+from asr_headroom.errors import ConfigError, DataError, ModelError
+from asr_headroom.evaluate.transcribe import transcribe_manifest
 from asr_headroom.metrics.error_rate import ErrorCounts, count_pair
 from asr_headroom.models.registry import load_model
 from asr_headroom.results.store import load_results, load_run
@@ -95,6 +98,38 @@ def test_one_model_that_fails_alone_keeps_its_own_error(families, tones, tmp_pat
     broken = broken_copy(families["whisper"], tmp_path / "broken")
     with pytest.raises(ModelError, match="cannot load"):
         bench(config([broken], tones, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "failure", [ValueError("four\n is no number"), DataError("a recording is too long"), MemoryError()]
+)
+def test_what_nobody_foresaw_loses_one_row_and_leaves_nothing_in_memory(
+    failure, families, tones, tmp_path, monkeypatch
+):
+    modules = []
+
+    def transcribe(model, *arguments, **options):
+        modules.append(weakref.ref(model.module))
+        if model.card.family == "whisper":
+            raise failure
+        return transcribe_manifest(model, *arguments, **options)
+
+    monkeypatch.setattr(stage, "transcribe_manifest", transcribe)
+    outcome = bench_models(config([families["whisper"], families["wav2vec2_ctc"]], tones, tmp_path))
+    assert [result.run.name for result in outcome.results] == ["wav2vec2_ctc"]
+    (lost,) = outcome.failures
+    told = {
+        ValueError: "fails with ValueError: four is no number",
+        DataError: "a recording is too long",
+        MemoryError: "does not fit in memory",
+    }
+    assert told[type(failure)] in str(lost.error)
+    gc.collect()
+    assert [module() for module in modules] == [None, None]
+
+
+def test_a_model_named_twice_is_one_row(families, tones, tmp_path):
+    assert len(bench(config([families["whisper"]] * 2, tones, tmp_path))) == 1
 
 
 def test_a_failure_is_told_once_for_each_test_set_and_the_model_tried_once(families, tones, tmp_path, monkeypatch):
