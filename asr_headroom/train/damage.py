@@ -2,7 +2,8 @@
 
 The guard after training would scale such a model back or drop it; this spares the minutes. At each evaluation every
 guard set is compared with the base, utterance by utterance, at the 5 % level divided by evaluations and sets
-(Bonferroni), so that watching often stops a harmless run no more often than looking once would.
+(Bonferroni), so that watching often stops a harmless run no more often than looking once would, be its harm
+nothing or just the margin: interval and p-value are at the same level.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ class DamageWatch:
         if not self._sets or step == 0:
             return None
         level = _LEVEL / (max(1, evaluations) * len(self._sets))
-        found = harms(1.0, [self._measured(index, step) for index in range(len(self._sets))], self._margin / 100, level)
+        measured = [self._measured(index, step, level) for index in range(len(self._sets))]
+        found = harms(1.0, measured, self._margin / 100, level)
         return "; ".join(found) or None
 
-    def _measured(self, index: int, step: int) -> MeasuredSet:
+    def _measured(self, index: int, step: int, level: float) -> MeasuredSet:
         base, now = ([ErrorCounts(*row) for row in self._counts[str(at)][index]] for at in (0, step))
-        return MeasuredSet(self._sets[index].first(len(base)), {0.0: base, 1.0: now})
+        return MeasuredSet(self._sets[index].first(len(base)), {0.0: base, 1.0: now}, level=level)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,7 @@ _KEPT_SHARE = 0.8
 """Of the best point's gain on dev that a milder point must keep, beyond noise."""
 _EXCHANGE = 10
 """Points of gain on dev that a point of harm on a guard set must buy to be tolerated."""
+_RESAMPLES, _MOST_RESAMPLES, _BEYOND = 10_000, 200_000, 20
 _FINEST = 1 / 16
 """Points nearer to each other than this are not told apart."""
 
@@ -126,10 +128,17 @@ class MeasuredSet:
     Args:
         eval_set: what was transcribed.
         counts: of each utterance, by point; point 0.0 is the base.
+        level: that the intervals are told apart from noise at.
     """
 
-    def __init__(self, eval_set: EvaluationSet, counts: Mapping[float, Sequence[ErrorCounts]] | None = None) -> None:
-        self.eval_set = eval_set
+    def __init__(
+        self,
+        eval_set: EvaluationSet,
+        counts: Mapping[float, Sequence[ErrorCounts]] | None = None,
+        *,
+        level: float = _LEVEL,
+    ) -> None:
+        self.eval_set, self._level = eval_set, level
         self.role = eval_set.role
         self._counts = dict(counts or {})
         self._compared: dict[tuple[float, float], Comparison] = {}
@@ -152,6 +161,9 @@ class MeasuredSet:
                 self.eval_set.events(system),
                 self.eval_set.exposure(base),
                 self.eval_set.clustering,
+                level=1 - self._level,
+                # So that some of them lie beyond the interval's ends.
+                resamples=max(_RESAMPLES, min(_MOST_RESAMPLES, math.ceil(_BEYOND / self._level))),
             )
         return self._compared[point, other]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -84,3 +85,28 @@ def test_the_level_is_shared_by_the_evaluations(worse, evaluations, is_damage):
     watch.look(model, 0, 100)
     watch.look(model, 5, 100)
     assert (watch.damage(5, evaluations) is not None) == is_damage
+
+
+def looked(worse, margin=0.0, of=36):
+    """A watch that saw ``worse`` of some utterances lose two words of ten."""
+    many = replace(OTHER, utterances=[replace(SPEECH[i % 36], id=str(i), text=f"{i}") for i in range(of)])
+    measured = iter([
+        counts(1, many), [ErrorCounts(hits=9 - 2 * (i < worse), substitutions=1 + 2 * (i < worse)) for i in range(of)],
+    ])  # fmt: skip
+    watch = DamageWatch([many], lambda *_: next(measured), margin=margin, stored={}, save=lambda counts: None)
+    watch.look(object(), 0, of)
+    watch.look(object(), 5, of)
+    return watch
+
+
+@pytest.mark.parametrize(("margin", "is_damage"), [(2.0, True), (3.0, False)])
+def test_the_margin_is_held_against_an_interval_of_that_level_too(margin, is_damage):
+    """A quarter loses two of ten words, 5 points: the interval of one look begins at 3.5, that of a hundred at 2.6."""
+    watch = looked(50, margin, of=200)
+    assert watch.damage(5, 1)
+    assert bool(watch.damage(5, 100)) == is_damage
+
+
+def test_certain_harm_is_seen_however_many_evaluations_there_are():
+    """No p-value of ten thousand resamples is below the level of a thousand looks."""
+    assert looked(150, of=200).damage(5, 1000)

@@ -17,6 +17,7 @@ from asr_headroom.text.normalize import get_normalizer
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.guard import EvaluationSet
 from asr_headroom.train.loop import Training
+from asr_headroom.train.optimizer import move_weights
 
 SPEECH = [tone_utterance(text, id=text) for text in ("abc", "cab", "bad", "cabbage", "dada", "face", "ab", "fade")]
 
@@ -83,6 +84,60 @@ def test_memory_that_runs_out_once_changes_no_gradient(tmp_path, whole, call):
     assert max(calls[call:]) == 2
     assert json.loads((tmp_path / "train.json").read_text())["micro_batch"] == 2
     assert_close(expected, weights(tmp_path))
+
+
+def short_of_states(monkeypatch, failures):
+    """The optimiser's states are not allocated the first so many times, after some weights have theirs and moved."""
+    step, calls = torch.optim.AdamW.step, []
+
+    def failing(self, closure=None):
+        calls.append(1)
+        if len(calls) > failures:
+            return step(self, closure)
+        moving = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        kept = {p: p.grad for p in moving[len(moving) // 2 :]}
+        for p in kept:
+            p.grad = None
+        step(self, closure)
+        for p, grad in kept.items():
+            p.grad = grad
+        self.state[next(iter(kept))]["step"] = torch.tensor(0.0)  # half made
+        raise torch.OutOfMemoryError("no room for states")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", failing)
+    return calls
+
+
+def test_states_that_memory_held_only_at_the_second_try_change_nothing(tmp_path, whole, monkeypatch):
+    """The first try is the probe's; the run's own first step is the one after it."""
+    taken = short_of_states(monkeypatch, 1)
+    run, _ = training(tmp_path)
+    run.run()
+    assert len(taken) > 4
+    assert_close(whole[0], weights(tmp_path))
+
+
+def test_weights_that_moved_before_memory_ran_out_do_not_move_twice(whole, monkeypatch):
+    torch.manual_seed(0)
+    gradients = [torch.randn(3) for _ in range(4)]
+
+    def moved(failures):
+        weights = [torch.nn.Parameter(torch.ones(3)) for _ in gradients]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient.clone()
+        short_of_states(monkeypatch, failures)
+        move_weights(torch.optim.AdamW([{"params": weights[:2]}, {"params": weights[2:]}], lr=0.1))
+        monkeypatch.undo()
+        return torch.stack([weight.detach() for weight in weights])
+
+    assert moved(1).equal(moved(0))
+
+
+def test_states_that_memory_never_holds_are_an_error_that_says_what_to_do(tmp_path, monkeypatch):
+    short_of_states(monkeypatch, 2)
+    run, _ = training(tmp_path)
+    with pytest.raises(TrainingError, match=r"the optimiser's states .*\(no room for states\).*adamw-8bit"):
+        run.run()
 
 
 def test_it_goes_down_to_single_utterances_and_a_resumed_run_starts_there(tmp_path, whole, caplog):

@@ -227,6 +227,18 @@ def test_torchrun_starts_them(words, tmp_path):
     assert json.loads((tmp_path / "out/train.json").read_text())["plan"]["batch_size"] == 4
 
 
+@pytest.mark.slow
+def test_accelerate_launch_starts_them(words, tmp_path):
+    """As the docs say; with ``--cpu`` it starts one process, whatever the number."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"]
+    flags = ["--max-steps", "2", "--per-device-train-batch-size", "2", "--output", str(tmp_path / "out")]
+    run = [*launch, free_port(), "-m", "asr_headroom", *words, *flags]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out/train.json").read_text())["plan"]["batch_size"] == 4
+
+
 SHORTAGE = """
 import sys, torch
 from pathlib import Path
