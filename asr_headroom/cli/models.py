@@ -22,6 +22,7 @@ _ABILITIES = {
     "timestamps": "timestamps",
     "batch_norm": "batch norm frozen",
     "checkpointing": "checkpointing",
+    "spectrogram_spans": "spans on log-mels",
 }
 _INTRODUCTION = """\
 # Models

@@ -109,7 +109,14 @@ _WHISPER = FamilyEntry(
         Checkpoint(model_id="BELLE-2/Belle-whisper-large-v3-zh", licence="apache-2.0", languages=("zh",)),
     ),
     languages=tuple(_WHISPER_LANGUAGES.split()),
-    abilities=Abilities(beam_search=True, can_sample=True, can_nbest=True, language_prompt=True, free_language=False),
+    abilities=Abilities(
+        beam_search=True,
+        can_sample=True,
+        can_nbest=True,
+        language_prompt=True,
+        free_language=False,
+        spectrogram_spans=True,
+    ),
     notes=(
         "With `window: fit` the encoder runs over the whole seconds that hold a recording; recordings of one window "
         "share a batch, and results say which window they are of.",
@@ -120,13 +127,17 @@ _WHISPER = FamilyEntry(
 _EUROPEAN = "bg cs da de el en es et fi fr hr hu it lt lv mt nl pl pt ro ru sk sl sv uk"
 """The 25 languages of NVIDIA's Granary models, Canary 1B v2 and Parakeet TDT v3."""
 
+_PROMPTED_FAST_CONFORMER = Abilities(
+    beam_search=True, batch_norm=True, language_prompt=True, can_sample=True, can_nbest=True, spectrogram_spans=True
+)
+
 _CANARY = FamilyEntry(
     family="canary",
     title="Canary",
     architecture="FastConformer encoder, Transformer decoder, prompted",
     checkpoints=(Checkpoint(model_id="nvidia/canary-1b-v2", licence="cc-by-4.0", note="32 + 8 layers"),),
     languages=tuple(_EUROPEAN.split()),
-    abilities=Abilities(beam_search=True, batch_norm=True, language_prompt=True, can_sample=True, can_nbest=True),
+    abilities=_PROMPTED_FAST_CONFORMER,
     notes=(
         "Speech is transcribed in its own language, with punctuation; translation is not asked for.",
         "The folder must be in transformers' layout; a NeMo archive is not read.",
@@ -143,7 +154,7 @@ _COHERE = FamilyEntry(
         Checkpoint(model_id="CohereLabs/cohere-transcribe-03-2026", licence="apache-2.0", note="48 + 8 layers"),
     ),
     languages=tuple(_COHERE_LANGUAGES.split()),
-    abilities=Abilities(beam_search=True, batch_norm=True, language_prompt=True, can_sample=True, can_nbest=True),
+    abilities=_PROMPTED_FAST_CONFORMER,
     notes=("Recordings beyond 35 s are refused: the feature extractor would cut them into several.",),
 )
 
@@ -164,7 +175,7 @@ _MOONSHINE = FamilyEntry(
 )
 
 _TRANSDUCER_ABILITIES = Abilities(
-    batch_norm=True, timestamps=True, free_language=True, can_sample=True, tokenwise=False
+    batch_norm=True, timestamps=True, free_language=True, can_sample=True, tokenwise=False, spectrogram_spans=True
 )
 _TRANSDUCER_NOTES = (
     "The language is not told; multilingual checkpoints hear which it is.",
@@ -241,7 +252,7 @@ _PARAKEET_CTC = FamilyEntry(
         Checkpoint(model_id="nvidia/parakeet-ctc-1.1b", licence="cc-by-4.0", languages=("en",), note="42 layers"),
     ),
     languages=(),
-    abilities=_MEL_CTC_ABILITIES,
+    abilities=replace(_MEL_CTC_ABILITIES, spectrogram_spans=True),
     notes=(_FRESH_HEAD,),
 )
 
@@ -274,7 +285,7 @@ _WHISPER_CTC = FamilyEntry(
     architecture="Whisper's encoder, CTC head over characters",
     checkpoints=(),
     languages=(),
-    abilities=_CTC_ABILITIES,
+    abilities=replace(_CTC_ABILITIES, spectrogram_spans=True),
     notes=(
         "Made by `train --vocabulary from-data` from any Whisper; the decoder is left out.",
         "Windows are as for Whisper; the padding behind a recording is in no loss and no text.",

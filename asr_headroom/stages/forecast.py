@@ -79,7 +79,7 @@ class TrainingForecast:
             *([f"dimensions: {self.source}"] if self.source else []),
             f"data: {self.utterances:,} utterances, {format_minutes(self.audio_seconds)} of audio{long}",
             f"steps: {plan.total_steps:,} of {plan.batch_size} utterances ({epochs:.2f} epochs), "
-            f"about {plan.step_seconds:.3g} s each on this {self.device}",
+            f"about {_seconds(plan.step_seconds)} each on this {self.device}",
             f"training: about {minutes[0]} ({minutes[1]} to {minutes[2]}), evaluations and guard not counted",
             f"memory: about {gigabytes[0]} GB at most ({gigabytes[1]} to {gigabytes[2]})",
         ]
@@ -211,6 +211,10 @@ def _cost(
     usual = batch(statistics.fmean(heard), round(copies[0] * typical_tokens))
     memory = forecast_network_memory(batch(longest, round(copies[1] * most_tokens)), overhead=overhead)
     return _Cost(usual.trainable_parameters, forecast_network_seconds(usual), memory)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s" if value < 100 else format_minutes(value)
 
 
 def _fresh_vocabulary(config: TrainStageConfig, sources: Sequence[ExpectedSource]) -> int:
