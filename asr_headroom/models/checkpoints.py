@@ -110,6 +110,7 @@ def load_adapter(module: nn.Module, folder: str) -> nn.Module:
         with warnings.catch_warnings():
             # What is missing or finds no place is an error below; here PEFT would only mention it.
             warnings.filterwarnings("ignore", "Found missing adapter keys")
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             model = PeftModel.from_pretrained(module, folder, is_trainable=False)
         from safetensors import safe_open
 

@@ -7,6 +7,7 @@ in half precision.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,10 @@ def attach_lora(model: T, config: LoraConfig, *, seed: int = 0) -> T:
     def wrap(module: nn.Module) -> nn.Module:
         torch.manual_seed(seed)
         try:
-            return peft.get_peft_model(module, settings)
+            with warnings.catch_warnings():
+                # PEFT reads the module's checkpointing by the name that transformers 5 gives up; nothing a user can do.
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+                return peft.get_peft_model(module, settings)
         except ValueError as error:
             raise ModelError(f"LoRA cannot be attached to '{model.card.model_id}': {error}") from error
 

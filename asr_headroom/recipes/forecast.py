@@ -8,7 +8,9 @@ from asr_headroom.config import from_mapping
 from asr_headroom.errors import DataError, ModelError
 from asr_headroom.recipes.run import Step, resolve_package
 from asr_headroom.recipes.steps import STEP_KINDS
+from asr_headroom.stages.ablate import AblateConfig, forecast_lines, training_config
 from asr_headroom.stages.bench import BenchConfig
+from asr_headroom.stages.grid import read_grid
 from asr_headroom.stages.rl import RlStageConfig
 from asr_headroom.stages.train import TrainStageConfig
 
@@ -22,6 +24,9 @@ def forecast_step(step: Step) -> list[str]:
         TrainingError: the step's budget does not hold a training step.
     """
     kind = STEP_KINDS[step.verb].config_type
+    if kind is AblateConfig:
+        ablation = from_mapping(AblateConfig, {**resolve_package(step.settings), "output": "output"}, where=step.name)
+        return forecast_lines(ablation, read_grid(ablation.grid, training_config(ablation)))
     if kind not in (BenchConfig, TrainStageConfig, RlStageConfig):
         return []
     config: Any = from_mapping(kind, {**resolve_package(step.settings), "output": "output"}, where=step.name)

@@ -1,8 +1,8 @@
 """Recipes: named steps in YAML, executed in order, each skipped when it is done.
 
 A recipe is a mapping with ``name``, ``description`` and ``steps``. A step has a ``name``, one verb with its settings
-(``bench``, ``train``, ``speech``, ``compare``, ``report``), and if one likes the ``seconds`` it took somewhere: from
-these, and from how fast the steps before were here, comes the time left::
+(``bench``, ``train``, ``ablate``, ``rl``, ``speech``, ``compare``, ``report``), and if one likes the ``seconds`` it
+took somewhere: from these, and from how fast the steps before were here, comes the time left::
 
     - name: zh-lora
       seconds: 20

@@ -13,14 +13,17 @@ from asr_headroom.analysis.scoring import compare_results
 from asr_headroom.errors import ConfigError
 from asr_headroom.lab.speech import SpeechRecipe, write_corpus
 from asr_headroom.metrics.significance import CLUSTER_CHOICES, ClusterBy
+from asr_headroom.report.ablation_text import ablation_lines
 from asr_headroom.report.tables import to_markdown
 from asr_headroom.report.verdict import comparison_json, verdict_line
 from asr_headroom.results.store import Results, load_results, write_json
+from asr_headroom.stages.ablate import AblateConfig, ablate
 from asr_headroom.stages.bench import BenchConfig, bench_models
 from asr_headroom.stages.bench_summary import write_summary
 from asr_headroom.stages.report import ReportConfig, find_runs, report
 from asr_headroom.stages.rl import RlStageConfig, rl
 from asr_headroom.stages.train import TrainStageConfig, train
+from asr_headroom.stages.trials import ABLATION_FILE
 from asr_headroom.text.normalize import get_normalizer
 
 __all__ = ["STEP_KINDS", "CompareStep", "SpeechStep", "StepKind"]
@@ -96,6 +99,13 @@ def _train(config: TrainStageConfig, say: Say) -> None:
     train(config)
 
 
+def _ablate(config: AblateConfig, say: Say) -> None:
+    ablate(config)  # where it is done, nothing but its record is read
+    facts = json.loads((Path(config.output) / ABLATION_FILE).read_text(encoding="utf-8"))
+    for line in ablation_lines(facts):
+        say(line)
+
+
 def _rl(config: RlStageConfig, say: Say) -> None:
     rl(config)
 
@@ -142,6 +152,7 @@ STEP_KINDS = {
     "speech": StepKind(SpeechStep, _write_speech, _nothing),
     "bench": StepKind(BenchConfig, _bench, _bench),
     "train": StepKind(TrainStageConfig, _train, _nothing),
+    "ablate": StepKind(AblateConfig, _ablate, _ablate),
     "rl": StepKind(RlStageConfig, _rl, _nothing),
     "compare": StepKind(CompareStep, _compare, _repeat_compare),
     "report": StepKind(ReportConfig, _report, _report),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from asr_headroom.text.units import rate_name
 
-__all__ = ["ablation_lines"]
+__all__ = ["AblationTable", "ablation_conclusions", "ablation_lines", "ablation_table"]
 
 _WORDS = {
     "finished": "trained to its end",
@@ -19,21 +19,38 @@ _WORDS = {
 }
 
 
+class AblationTable(NamedTuple):
+    """``head`` names the columns; each of ``rows`` is a setting, those that came furthest first."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
 def ablation_lines(facts: Mapping[str, Any]) -> list[str]:
     """The table, the best first, and what may be said of the choice.
 
     Args:
         facts: ``ablation.json``, of a finished ablation.
     """
-    last = _last_standings(facts)
-    fields = list(next(iter(facts["settings"].values())))
-    rate = f"dev {rate_name(facts['dev']['unit'])}" if "dev" in facts else "dev error rate"
-    rows = [["setting", *fields, "steps", "minutes", rate, "from the best there", "what became of it"]]
-    for standing, share in last:
-        rows.append(_row(facts, standing, share))
+    head, body = ablation_table(facts)
+    rows = [head, *body]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*table, "", *_conclusions(facts)]
+    return [*table, "", *ablation_conclusions(facts)]
+
+
+def ablation_table(facts: Mapping[str, Any]) -> AblationTable:
+    """Each setting once, where it came furthest.
+
+    Args:
+        facts: see :func:`ablation_lines`.
+    """
+    fields = list(next(iter(facts["settings"].values())))
+    rate = f"dev {rate_name(facts['dev']['unit'])}" if "dev" in facts else "dev error rate"
+    return AblationTable(
+        head=["setting", *fields, "steps", "minutes", rate, "from the best there", "what became of it"],
+        rows=[_row(facts, standing, share) for standing, share in _last_standings(facts)],
+    )
 
 
 def _last_standings(facts: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], float]]:
@@ -74,7 +91,12 @@ def _difference(standing: Mapping[str, Any]) -> str:
     return f"{100 * standing['difference']:+.2f}{interval}"
 
 
-def _conclusions(facts: Mapping[str, Any]) -> list[str]:
+def ablation_conclusions(facts: Mapping[str, Any]) -> list[str]:
+    """What may be said of the choice, what may not, and what it cost, in sentences.
+
+    Args:
+        facts: see :func:`ablation_lines`.
+    """
     chosen = facts["chosen"]
     values = ", ".join(f"{key}={value}" for key, value in facts["settings"][chosen].items())
     lines = [f"{chosen} is the best on dev: {values}."]
@@ -82,7 +104,7 @@ def _conclusions(facts: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"The race could not tell it apart from {_names(tied)}: another dev set may choose another of these."
         )
-    elif len(facts["rungs"][-1]["standings"]) > 1:
+    elif sum(standing["decision"] == "finished" for standing in facts["rungs"][-1]["standings"]) > 1:
         lines.append("It is ahead of all that trained to their end beyond noise.")
     if unproven := facts["dropped_unproven"]:
         lines.append(

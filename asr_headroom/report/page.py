@@ -18,6 +18,7 @@ from asr_headroom.report.figures import all_figures
 from asr_headroom.report.findings import MAX_AUDITED, MAX_EXPLAINED, MAX_SPLIT, find_reasons
 from asr_headroom.report.headline import build_headline
 from asr_headroom.report.published import Beside
+from asr_headroom.report.sections.ablation import ablation_section
 from asr_headroom.report.sections.audit import audit_section
 from asr_headroom.report.sections.blocks import Section
 from asr_headroom.report.sections.causes import causes_section
@@ -117,6 +118,7 @@ def render_page(
         kinds_section(explained),
         regressions_section(explained),
         damage_section(tables),
+        ablation_section(tables),
         statistics_section(listings, margin),
         audit_section(findings.audit),
         changed_section(listings, shelf),

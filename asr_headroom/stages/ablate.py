@@ -63,6 +63,7 @@ class AblateConfig(TrainStageConfig):
         if 1.0 in self.rungs:
             raise ConfigError("rungs holds 1.0, the end, which is always one; leave it out")
         _ = self.rules
+        read_grid(self.grid, training_config(self))  # a recipe is checked before anything runs
 
     @property
     def rules(self) -> Rules:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr_headroom.budget import Ledger
 from asr_headroom.config import fingerprint, to_mapping
+from asr_headroom.models.out_of_memory import release_memory
 from asr_headroom.stages.evaluation_sets import measure_in_batches
 from asr_headroom.stages.rates import refuse_choices, run_rates
 from asr_headroom.stages.train_config import TrainStageConfig, budget_seconds
@@ -113,8 +114,11 @@ class SettingRunner:
         """
         from asr_headroom.train.loop import Training
         from asr_headroom.train.methods import apply_method
+        from asr_headroom.train.utilization import step_flops
 
         config = replace(config, learning_rate=config.peak_learning_rate)
+        # The model of the run before hangs in reference cycles, with its gradients and its optimiser's states.
+        release_memory()
         setup = self.setup(config)
         with self._ledger.stage("load"):
             model = setup.models.pop() if setup.models else self._load(config, setup.vocabulary)
@@ -141,6 +145,7 @@ class SettingRunner:
             augmentation=augmentation,
             facts=facts,
             ledger=spent,
+            flops=None if setup.vocabulary else step_flops(config.model, config, full_window=config.window == "full"),
             **options,
         ).run()
 

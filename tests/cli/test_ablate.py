@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -127,3 +130,24 @@ def test_a_grid_in_yaml(command, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "# 6 settings over lora.rank, learning_rate" in out
     assert "race over" not in out
+
+
+@pytest.mark.slow
+def test_two_processes_decide_what_one_does(command, tmp_path):
+    """Started by torchrun, where each has to find the other before anything is written."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
+    flags = [*command, "--output", str(tmp_path / "two"), "--per-device-train-batch-size", "1"]
+    done = subprocess.run([*launch, "-m", "asr_headroom", *flags], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is the best on dev") == 1
+    assert main([*command, "--output", str(tmp_path / "one")]) == 0
+    two, one = facts(tmp_path / "two"), facts(tmp_path / "one")
+    assert [two[name] for name in ("chosen", "steps", "steps_planned")] == [
+        one[name] for name in ("chosen", "steps", "steps_planned")
+    ]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -141,3 +143,12 @@ def test_unknown_projection_and_bad_numbers_are_named():
         attach_lora(tiny_whisper(), LoraConfig(target_modules=("nope",)))
     with pytest.raises(ConfigError, match=r"rank is 0.*\n.*dropout is 1"):
         LoraConfig(rank=0, dropout=1.0)
+
+
+def test_attaching_and_loading_warn_of_nothing_that_a_user_could_change(adapter):
+    base, folder, _ = adapter
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        attach_lora(load_model(str(base)), LoraConfig(rank=2))
+        load_model(str(folder))
+    assert not [str(warning.message) for warning in told if issubclass(warning.category, FutureWarning)]

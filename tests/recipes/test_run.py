@@ -67,6 +67,37 @@ def test_runs_the_whole_path_once(recipe, tmp_path):
     assert verdict["verdict"] in again
 
 
+ABLATION = """
+name: race
+steps:
+  - name: race
+    ablate: {{model: "{model}", train: "{data}", dev: "{data}", method: full, max_steps: 4, eval_steps: 4, window: fit,
+             rungs: [0.5], guard: {{enabled: false}}, grid: {{{field}: [1.0e-9, 3.0e-3]}}}}
+  - name: tuned
+    bench: {{models: ["${{race}}/model"], data: ["{data}"], window: fit, max_new_tokens: 8}}
+  - name: page
+    report: {{runs: ["${{tuned}}"]}}
+"""
+
+
+def test_an_ablation_is_a_step_and_a_section_of_the_page(recipe, tmp_path):
+    names = {"model": tmp_path / "tiny", "data": tmp_path / "tones/test.jsonl"}
+    recipe.write_text(ABLATION.format(field="learning_rat", **names))
+    with pytest.raises(ConfigError, match="unknown field 'learning_rat'; did you mean 'learning_rate'"):
+        load_recipe(str(recipe))
+    recipe.write_text(ABLATION.format(field="learning_rate", **names))
+    said: list[str] = []
+    run_recipe(str(recipe), output=tmp_path / "out", say=said.append)
+    chosen = json.loads((tmp_path / "out/race/ablation.json").read_text())["chosen"]
+    assert f"{chosen} is the best on dev" in "\n".join(said)
+    page = (tmp_path / "out/page/index.html").read_text()
+    assert "Settings that were tried" in page
+    assert "dropped by rank at 50 %" in page
+    again: list[str] = []
+    run_recipe(str(recipe), output=tmp_path / "out", say=again.append)
+    assert again[:4] == said[:4]
+
+
 def test_a_changed_step_is_never_taken_for_the_one_that_was_run(recipe, tmp_path):
     first, second = load_recipe(str(recipe)), load_recipe(str(recipe), ["base.batch_size=2"])
     changed = {name for name in first.fingerprints if first.fingerprints[name] != second.fingerprints[name]}

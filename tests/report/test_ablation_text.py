@@ -87,3 +87,9 @@ def test_a_lead_beyond_noise_is_said(facts):
     text = "\n".join(ablation_lines(facts))
     assert "ahead of all that trained to their end beyond noise" in text
     assert "without proof" not in text
+
+
+def test_who_finished_alone_is_ahead_of_nobody(facts):
+    facts |= {"not_told_apart": []}
+    facts["rungs"][-1]["standings"][1]["decision"] = "diverged"
+    assert "ahead of all" not in "\n".join(ablation_lines(facts))

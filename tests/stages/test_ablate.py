@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +18,7 @@ from asr_headroom.stages.race import Rules, Rung, Standing
 from asr_headroom.stages.train import SettingRunner, TrainStageConfig
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.text.normalize import get_normalizer
+from asr_headroom.train.config import GuardConfig
 from asr_headroom.train.guard import EvaluationSet
 from asr_headroom.train.plan import Plan
 
@@ -189,6 +192,30 @@ def test_settings_of_one_model_and_data_read_them_once(tiny_model, tones, tmp_pa
     run.check([TrainStageConfig(**common), TrainStageConfig(**common, limit=3)])
     assert len(loaded) == 2
     assert [len(setup.models) for setup in run._setups.values()] == [1, 0]
+
+
+def test_the_model_of_one_setting_is_gone_before_the_next_is_read(tiny_model, tones, tmp_path):
+    """Also where the collector does not come by itself, as on a GPU, whose memory it knows nothing of."""
+    models = []
+
+    def load(config, vocabulary):
+        assert not [model for model in models if model() is not None]
+        model = load_model(config.model, window=config.window)
+        models.append(weakref.ref(model.module))
+        return model
+
+    run = SettingRunner(load)
+    gc.disable()
+    try:
+        for number, method in enumerate(("lora", "full", "lora")):
+            own = TrainStageConfig(
+                model=str(tiny_model), train=(str(tones),), dev=str(tones), window="fit", method=method, max_steps=1,
+                eval_utterances=1, guard=GuardConfig(enabled=False),
+            )  # fmt: skip
+            run(own, directory=tmp_path / str(number), deliver=False)
+    finally:
+        gc.enable()
+    assert len(models) == 3
 
 
 def test_a_dev_loss_that_is_no_number_is_a_divergence(tmp_path, monkeypatch):
