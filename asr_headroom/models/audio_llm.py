@@ -309,7 +309,10 @@ class AudioLanguageModel(abc.ABC):
         return [distinct_texts(self._hypothesis(tokens, _FREE) for tokens in lists) for lists in found]
 
     def log_prob(
-        self, encoded: AudioLlmEncoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions
+        self,
+        encoded: AudioLlmEncoded,
+        hypotheses: Sequence[Hypothesis],
+        options: SamplingOptions | Sequence[SamplingOptions],
     ) -> TokenLogProbs:
         """Log-probabilities of one hypothesis per row; each utterance's prompt and audio are read once.
 

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from asr_headroom.models.decoding import SamplingOptions
-from asr_headroom.models.sampling import hidden_log_probs
+from asr_headroom.models.sampling import each_token, hidden_log_probs
 
 if TYPE_CHECKING:
     from asr_headroom.models.audio_llm import AudioLanguageModel
@@ -96,7 +96,7 @@ def score_rows(
     model: AudioLanguageModel,
     encoded: AudioLlmEncoded,
     targets: Sequence[Sequence[int]],
-    options: SamplingOptions,
+    options: SamplingOptions | Sequence[SamplingOptions],
 ) -> torch.Tensor:
     """[tokens] log-probabilities of ragged targets, row after row, all in one pass.
 
@@ -107,7 +107,7 @@ def score_rows(
         model: the family.
         encoded: audio and prompts; one row per target.
         targets: [rows] token ids, the end token included where it counts.
-        options: the distribution.
+        options: the distribution; of all rows, or of each.
     """
     used = sorted(set(encoded.utterances))
     device = encoded.audio[used[0]].device
@@ -143,7 +143,8 @@ def score_rows(
         at_position += places
     scored = torch.tensor([token for target in targets for token in target], dtype=torch.long, device=device)
     at = torch.tensor(at_sequence, dtype=torch.long, device=device), torch.tensor(at_position, dtype=torch.long)
-    return hidden_log_probs(hidden[at[0], at[1].to(device)], model.logits, scored, options, vocab_size=model.vocab_size)
+    each = each_token(options, list(map(len, targets)))
+    return hidden_log_probs(hidden[at[0], at[1].to(device)], model.logits, scored, each, vocab_size=model.vocab_size)
 
 
 def _pad_right(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -256,8 +256,13 @@ class Samplable(Trainable, Protocol):
         """
         ...
 
-    def log_prob(self, encoded: Encoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions) -> TokenLogProbs:
+    def log_prob(
+        self, encoded: Encoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions | Sequence[SamplingOptions]
+    ) -> TokenLogProbs:
         """Log-probabilities of one hypothesis per row, by its token ids, under the distribution that is sampled from.
+
+        ``options`` are those of all rows or, where the family is ``tokenwise``, may be one for each: a reference under
+        the model's own distribution shares a pass with draws from a narrower one.
 
         The end token counts too, unless the hypothesis was truncated.
         Temperature, top-k and top-p are applied as in :meth:`sample`, so that what was drawn is what is scored; a token

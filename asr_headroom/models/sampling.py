@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from asr_headroom.models.decoding import Hypothesis, SamplingOptions
@@ -23,6 +24,7 @@ __all__ = [
     "Continuation",
     "Draw",
     "draw_tokens",
+    "each_token",
     "head_logits",
     "hidden_log_probs",
     "log_probs_of",
@@ -146,37 +148,109 @@ def hidden_log_probs(
     hidden: torch.Tensor,
     project: Callable[[torch.Tensor], torch.Tensor],
     ids: torch.Tensor,
-    options: SamplingOptions,
+    options: SamplingOptions | Sequence[SamplingOptions],
     *,
     vocab_size: int,
     chunk_elements: int = _CHUNK_ELEMENTS,
 ) -> torch.Tensor:
     """Log-probabilities of tokens from the decoder's output, with a bounded number of logits in memory.
 
-    Chunks are projected one after the other; where gradients are on and there is more than one chunk, their logits are
-    made again in the backward pass instead of being kept.
+    Chunks are projected one after the other, and their logits are not kept for the backward pass. Where the head is
+    frozen, as under low-rank updates, each token's gradient is found with its score; where it moves and there is more
+    than one chunk, logits are made again.
 
     Args:
         hidden: [tokens, width] decoder output at the positions that predict ``ids``, and at no others.
         project: [tokens, width] to logits [tokens, vocab].
         ids: [tokens] int64.
-        options: temperature, top_k, top_p.
+        options: temperature, top_k, top_p; of all tokens, or one for each.
         vocab_size: logits per token.
         chunk_elements: logits that exist at once, at most (at least one token's).
 
     Returns:
         [tokens] float32 (float64 from float64), natural logarithm.
     """
+    if not isinstance(options, SamplingOptions):
+        return _under_each(hidden, project, ids, options, vocab_size=vocab_size, chunk_elements=chunk_elements)
 
     def score(part: torch.Tensor, part_ids: torch.Tensor) -> torch.Tensor:
         return log_probs_of(project(part), part_ids, options)
 
     rows = max(1, chunk_elements // vocab_size)
+    with_gradient = torch.is_grad_enabled()
+    if with_gradient and len(ids) and hidden.requires_grad and not project(hidden[:0].detach()).requires_grad:
+        return _FrozenHeadScores.apply(hidden, ids, score, rows)  # type: ignore[no-untyped-call]
     if len(ids) <= rows:
         return score(hidden, ids)
-    again = torch.is_grad_enabled()
     parts = zip(hidden.split(rows), ids.split(rows), strict=True)
-    return torch.cat([checkpoint(score, *part, use_reentrant=False) if again else score(*part) for part in parts])
+    return torch.cat(
+        [checkpoint(score, *part, use_reentrant=False) if with_gradient else score(*part) for part in parts]
+    )
+
+
+def each_token(
+    options: SamplingOptions | Sequence[SamplingOptions], lengths: Sequence[int]
+) -> SamplingOptions | list[SamplingOptions]:
+    """Options of every token of ragged rows from options of every row; of all, where they are of all.
+
+    Args:
+        options: of all rows, or one for each.
+        lengths: [rows] tokens of each.
+    """
+    if isinstance(options, SamplingOptions):
+        return options
+    return [one for one, length in zip(options, lengths, strict=True) for _ in range(length)]
+
+
+def _under_each(
+    hidden: torch.Tensor,
+    project: Callable[[torch.Tensor], torch.Tensor],
+    ids: torch.Tensor,
+    options: Sequence[SamplingOptions],
+    **sizes: int,
+) -> torch.Tensor:
+    """:func:`hidden_log_probs` with options of its own for each token."""
+    places: dict[SamplingOptions, list[int]] = {}
+    for place, one in enumerate(options):
+        places.setdefault(one, []).append(place)
+    order = torch.tensor([place for found in places.values() for place in found], device=ids.device)
+    scores = [
+        hidden_log_probs(hidden[found], project, ids[found], one, **sizes)  # type: ignore[arg-type]
+        for one, found in places.items()
+    ]
+    return torch.cat(scores)[order.argsort()]
+
+
+class _FrozenHeadScores(torch.autograd.Function):
+    """Scores behind a head that does not move, each with its gradient in the hidden units that it was made from.
+
+    A score depends on its own position alone and the loss on a score through one number, so the gradient found while
+    the logits are there only has to be scaled later: they are neither kept nor made again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        ids: torch.Tensor,
+        score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        rows: int,
+    ) -> torch.Tensor:
+        values, slopes = [], []
+        for part, part_ids in zip(hidden.split(rows), ids.split(rows), strict=True):
+            leaf = part.detach().requires_grad_()
+            with torch.enable_grad():
+                value = score(leaf, part_ids)
+                slopes += torch.autograd.grad(value.sum(), leaf)
+            values.append(value.detach())
+        ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return (gradient[:, None] * slopes).to(slopes.dtype), None, None, None
 
 
 def scored_ids(hypotheses: Sequence[Hypothesis], end_id: int) -> list[list[int]]:

@@ -35,6 +35,7 @@ from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.sampling import (
     draw_tokens,
     head_logits,
+    each_token,
     hidden_log_probs,
     no_log_probs,
     restricted_log_probs,
@@ -339,7 +340,10 @@ class Seq2Seq(abc.ABC):
         ]
 
     def log_prob(
-        self, encoded: Seq2SeqEncoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions
+        self,
+        encoded: Seq2SeqEncoded,
+        hypotheses: Sequence[Hypothesis],
+        options: SamplingOptions | Sequence[SamplingOptions],
     ) -> TokenLogProbs:
         """Log-probabilities of one hypothesis per row, token by token.
 
@@ -368,7 +372,7 @@ class Seq2Seq(abc.ABC):
         inputs = torch.cat([encoded.prompts, padded[:, :-1]], dim=1)
         hidden = self._decode(inputs, encoded.states[rows], encoded.mask[rows])
         hidden = hidden[:, encoded.prompts.shape[1] - 1 :][:, :width][mask]
-        return scatter_log_probs(self._score(hidden, padded[mask], options), lengths)
+        return scatter_log_probs(self._score(hidden, padded[mask], each_token(options, lengths)), lengths)
 
     # ------------------------------------------------------------------ wrapping and saving
 
@@ -437,7 +441,9 @@ class Seq2Seq(abc.ABC):
         supervised = labels != _IGNORED
         return self._decode(batch.inputs["decoder_input_ids"], states, mask)[supervised], labels[supervised]
 
-    def _score(self, hidden: torch.Tensor, ids: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
+    def _score(
+        self, hidden: torch.Tensor, ids: torch.Tensor, options: SamplingOptions | Sequence[SamplingOptions]
+    ) -> torch.Tensor:
         head = functools.partial(head_logits, self._core.proj_out)
         return hidden_log_probs(hidden, head, ids, options, vocab_size=self._core.config.vocab_size)
 

@@ -355,7 +355,10 @@ class Whisper:
         return [distinct_texts(hypotheses[i : i + beam_size]) for i in range(0, len(hypotheses), beam_size)]
 
     def log_prob(
-        self, encoded: WhisperEncoded, hypotheses: Sequence[Hypothesis], options: SamplingOptions
+        self,
+        encoded: WhisperEncoded,
+        hypotheses: Sequence[Hypothesis],
+        options: SamplingOptions | Sequence[SamplingOptions],
     ) -> TokenLogProbs:
         """Log-probabilities of one hypothesis per row; each utterance's keys and values are computed once.
 

@@ -20,7 +20,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 from asr_headroom.models.decoding import LoopGuard, SamplingOptions
-from asr_headroom.models.sampling import head_logits, hidden_log_probs
+from asr_headroom.models.sampling import each_token, head_logits, hidden_log_probs
 from asr_headroom.models.search import cut_at_end, loop_stopping
 
 __all__ = ["SharedAudio", "WhisperContinuation", "WhisperEncoded", "decode", "score", "search"]
@@ -212,7 +212,7 @@ def score(
     core: Any,
     encoded: WhisperEncoded,
     targets: Sequence[Sequence[int]],
-    options: SamplingOptions,
+    options: SamplingOptions | Sequence[SamplingOptions],
     *,
     padding_id: int,
 ) -> torch.Tensor:
@@ -222,7 +222,7 @@ def score(
         core: a ``WhisperForConditionalGeneration``.
         encoded: audio and prompts; one row per target.
         targets: [rows] token ids, the end token included where it counts.
-        options: the distribution.
+        options: the distribution; of all rows, or of each.
         padding_id: fed after a row's last token; nothing sees it.
     """
     device = encoded.states.device
@@ -235,7 +235,8 @@ def score(
     hidden = decode(core.model.decoder, torch.cat([encoded.prompts, padded[:, :-1]], dim=1), audio)
     hidden = hidden[:, encoded.prompts.shape[1] - 1 :][:, :width]
     head = functools.partial(head_logits, core.proj_out)
-    return hidden_log_probs(hidden[mask], head, padded[mask], options, vocab_size=core.config.vocab_size)
+    each = each_token(options, list(map(len, targets)))
+    return hidden_log_probs(hidden[mask], head, padded[mask], each, vocab_size=core.config.vocab_size)
 
 
 def search(

@@ -13,6 +13,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from asr_headroom.models.decoding import Hypothesis, SamplingOptions
 from asr_headroom.models.sampling import (
     draw_tokens,
+    each_token,
     hidden_log_probs,
     log_probs_of,
     restricted_log_probs,
@@ -202,6 +203,43 @@ def test_chunks_change_neither_values_nor_gradients(options):
     for score, gradient in zip(scores[1:], gradients[1:], strict=True):
         torch.testing.assert_close(score, scores[0])
         torch.testing.assert_close(gradient, gradients[0])
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("chunk_elements", [13 * 10, 13 * 3])
+def test_scores_behind_a_frozen_head_have_the_gradient_of_the_plain_way(options, chunk_elements):
+    head = torch.nn.Linear(4, 13, dtype=torch.float64).requires_grad_(False)
+    plain = torch.randn(10, 4, dtype=torch.float64, requires_grad=True)
+    hidden = plain.detach().clone().requires_grad_()
+    ids, weights = torch.arange(10), torch.linspace(-1, 2, 10, dtype=torch.float64)
+    expected = log_probs_of(head(plain), ids, options)
+    value = hidden_log_probs(hidden, head, ids, options, vocab_size=13, chunk_elements=chunk_elements)
+    torch.testing.assert_close(value, expected)
+    (value * weights).square().sum().backward()
+    (expected * weights).square().sum().backward()
+    torch.testing.assert_close(hidden.grad, plain.grad)
+
+
+def test_the_head_is_run_once_where_it_is_frozen():
+    head, rows = torch.nn.Linear(4, 13), []
+    head.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
+    hidden = torch.randn(10, 4, requires_grad=True)
+    for is_trained, expected in ((False, 10), (True, 20)):
+        head.requires_grad_(is_trained)
+        rows.clear()
+        hidden_log_probs(hidden, head, torch.arange(10), OPTIONS[0], vocab_size=13, chunk_elements=13).sum().backward()
+        assert sum(rows) == expected
+
+
+def test_each_token_under_options_of_its_own():
+    head = torch.nn.Linear(4, 13)
+    hidden, ids = torch.randn(6, 4, requires_grad=True), torch.arange(6)
+    each = each_token([OPTIONS[3], OPTIONS[0], OPTIONS[3]], [2, 3, 1])
+    scores = hidden_log_probs(hidden, head, ids, each, vocab_size=13)
+    for place, options in enumerate(each):
+        one = hidden_log_probs(hidden[place : place + 1], head, ids[place : place + 1], options, vocab_size=13)
+        torch.testing.assert_close(scores[place], one[0])
+    assert each_token(OPTIONS[1], [2, 3]) is OPTIONS[1]
 
 
 def test_chunks_bound_the_logits_that_exist_at_once():

@@ -182,6 +182,24 @@ class HypothesisChecks(FamilyChecks):
         apart = (others[0] - others[1]).abs().max()
         assert apart > 3 * self.tolerance, "every recording sounds alike, so that nothing is shown"
 
+    def test_rows_may_have_options_of_their_own(self, samplable: Samplable) -> None:
+        """A reference under the model's own distribution shares a pass with draws under another one."""
+        if not samplable.card.abilities.tokenwise:
+            pytest.skip("one column for a whole hypothesis")
+        utterances = self.groups(samplable, self.speech())[0][:1]
+        batch = samplable.collate(utterances)
+        targets = [self.target(samplable, batch, 0)] * 3
+        each = [_DISTRIBUTIONS["temperature"], SamplingOptions(), _DISTRIBUTIONS["temperature"]]
+        with torch.no_grad():
+            encoded = samplable.encode(batch)
+            together = samplable.log_prob(encoded.select([0, 0, 0]), targets, each)
+            for row, options in enumerate(each):
+                alone = samplable.log_prob(encoded, targets[:1], options)
+                torch.testing.assert_close(
+                    together.values[row], alone.values[0], atol=self.tolerance, rtol=self.tolerance
+                )
+        assert not torch.allclose(together.values[0], together.values[1], atol=3 * self.tolerance)
+
     def test_no_rows_have_no_hypotheses(self, samplable: Samplable) -> None:
         """Where a step leaves every group out, nothing is drawn and nothing scored, and nothing breaks."""
         nothing = self._encoded(samplable, self.texts[0]).select([])
