@@ -179,7 +179,7 @@ def hidden_log_probs(
     rows = max(1, chunk_elements // vocab_size)
     with_gradient = torch.is_grad_enabled()
     if with_gradient and len(ids) and hidden.requires_grad and not project(hidden[:0].detach()).requires_grad:
-        return _FrozenHeadScores.apply(hidden, ids, score, rows)  # type: ignore[no-untyped-call]
+        return _FrozenHeadScores.apply(hidden, ids, score, rows)
     if len(ids) <= rows:
         return score(hidden, ids)
     parts = zip(hidden.split(rows), ids.split(rows), strict=True)
@@ -215,7 +215,7 @@ def _under_each(
         places.setdefault(one, []).append(place)
     order = torch.tensor([place for found in places.values() for place in found], device=ids.device)
     scores = [
-        hidden_log_probs(hidden[found], project, ids[found], one, **sizes)  # type: ignore[arg-type]
+        hidden_log_probs(hidden[found], project, ids[found], one, **sizes)
         for one, found in places.items()
     ]
     return torch.cat(scores)[order.argsort()]

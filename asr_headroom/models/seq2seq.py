@@ -34,8 +34,8 @@ from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, 
 from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.sampling import (
     draw_tokens,
-    head_logits,
     each_token,
+    head_logits,
     hidden_log_probs,
     no_log_probs,
     restricted_log_probs,
