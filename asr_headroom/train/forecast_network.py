@@ -139,7 +139,7 @@ def least_decoding_seconds(workload: NetworkWorkload) -> float:
         stage = workload.network.stages[matrix.stage]
         positions = workload.positions(stage)
         matmul += 2 * positions * matrix.weights
-        if _makes_queries(matrix, stage):
+        if makes_queries(matrix, stage):
             attention += 4 * positions * workload.keys(stage) * matrix.outputs
     return Work(matmul, attention, 0.0, 0.0).seconds(measure_speed(_alike(workload)))
 
@@ -158,7 +158,7 @@ def network_work(workload: NetworkWorkload) -> Work:
         # Forward, the input's gradient, the matrix's own, and forward again.
         passes = 1 + flows * (1 + workload.trains_all + again)
         matmul += passes * 2 * positions * matrix.weights
-        if _makes_queries(matrix, stage):
+        if makes_queries(matrix, stage):
             attention += ((3.5 + again) if flows else 1) * 4 * positions * workload.keys(stage) * matrix.outputs
         # A layer of Whisper makes nine times its width and takes one unit of pointwise work for it.
         share = 0.2 if _is_head(matrix, workload.network) else stage.kept / 9
@@ -217,11 +217,11 @@ def saved_activations(workload: NetworkWorkload) -> float:
         if matrix.name in adapted:
             values += matrix.inputs * (2 if workload.lora.dropout else 1)
         size = stage.kept * workload.positions(stage) * values * item
-        if _makes_queries(matrix, stage):
+        if makes_queries(matrix, stage):
             size += stage.scores * workload.network.heads * workload.positions(stage) * workload.keys(stage) * _FLOAT
         if not workload.gradient_checkpointing:
             kept += size
-        elif _makes_queries(matrix, stage):
+        elif makes_queries(matrix, stage):
             # One layer for each attention: its input is kept, the rest is there while it is computed again.
             kept += workload.positions(stage) * matrix.inputs * _FLOAT
         largest = max(largest, size)
@@ -253,7 +253,8 @@ def _cast_bytes(workload: NetworkWorkload) -> int:
     return 2 * sum(matrix.weights for matrix in workload.network.matrices if matrix.stage >= first)
 
 
-def _makes_queries(matrix: Matrix, stage: Stage) -> bool:
+def makes_queries(matrix: Matrix, stage: Stage) -> bool:
+    """Once for each attention of the stage."""
     return bool(stage.queries) and matrix.name.endswith(stage.queries)
 
 

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from asr_headroom.audio.augment import Augmentation
 from asr_headroom.budget import Budget, Ledger, format_minutes, parse_budget
 from asr_headroom.config import to_mapping
@@ -45,11 +47,12 @@ from asr_headroom.train.objectives import MakeObjective, supervised
 from asr_headroom.train.outcome import TrainingOutcome
 from asr_headroom.train.plan import Plan, Sizes, evaluation_sizes, make_plan
 from asr_headroom.train.probe import probe_step_seconds
-from asr_headroom.train.processes import Processes, make_accelerator
+from asr_headroom.train.processes import Processes, make_accelerator, uses_bf16
 from asr_headroom.train.progress import LogWindow
 from asr_headroom.train.record import RunRecord
 from asr_headroom.train.sharding import ShardedWeights, refuse_unsharded, twin
 from asr_headroom.train.stepper import Stepper
+from asr_headroom.train.utilization import StepFlops, peak_flops
 from asr_headroom.train.weight_line import place_mean
 
 __all__ = ["Training", "TrainingOutcome"]
@@ -84,6 +87,7 @@ class Training:
         stop_at: share of the plan's steps after which it is evaluated, not before, saved and left alone; the same run,
             asked for a larger share, goes on from there under the same learning rates.
         steps_per_batch: optimiser steps in a row on the same utterances, for objectives that learn from them again.
+        flops: what a step computes, for the log; None where it is not known.
         make_objective: what a step minimises; by default the supervised loss, regularised as the config says.
         clock: for the budget.
     """
@@ -111,6 +115,7 @@ class Training:
         deliver: bool = True,
         stop_at: float = 1.0,
         steps_per_batch: int = 1,
+        flops: StepFlops | None = None,
         make_objective: MakeObjective | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -126,6 +131,7 @@ class Training:
         self._ledger = ledger or Ledger(clock=clock)
         self._model_directory = model_directory or directory / "model"
         self._wants_delivery, self._stop_at = deliver, stop_at
+        self._flops = flops
         self._minutes_elsewhere = dict(minutes_elsewhere or {})
         self._accelerator = make_accelerator(config.mixed_precision)
         refuse_unsharded(config, self._accelerator.num_processes)
@@ -246,7 +252,7 @@ class Training:
 
     def _take_steps(self, step: int, best: dict[str, Any], plan: Plan) -> tuple[int, dict[str, Any], str]:
         evaluated = self._history.steps[-1] if self._history.rows else -1
-        window = LogWindow(self._clock)
+        window = LogWindow(self._clock, peak_flops=self._peak_flops())
         # Rounding errors must not add a step.
         stop = min(plan.total_steps, math.ceil(self._stop_at * plan.total_steps - 1e-9))
         reason = "done" if stop == plan.total_steps else "paused"
@@ -255,7 +261,9 @@ class Training:
             return step, best, enough
         for batches in window.waiting_for(self._feed.steps(step, stop)):
             totals, norm, rate = self._stepper.take(batches, plan.total_steps)
-            window.add(totals, norm, rate)
+            utterances = len(self._order.batch(batches.number))
+            work = self._flops(utterances, totals.audio_seconds, totals.count) if self._flops else 0.0
+            window.add(totals, norm, rate, flops=work)
             step = batches.number + 1
             if step % self.config.logging_steps == 0:
                 self._log(step, plan, window)
@@ -278,6 +286,14 @@ class Training:
                 reason = enough
                 break
         return step, best, reason
+
+    def _peak_flops(self) -> float | None:
+        """Of all processes' devices together."""
+        if self._accelerator.device.type != "cuda":
+            return None
+        name = torch.cuda.get_device_name(self._accelerator.device)
+        peak = peak_flops(name, bf16=uses_bf16(self.config.mixed_precision))
+        return peak and self._processes.count * peak
 
     # ------------------------------------------------------------------ evaluation
 

@@ -17,18 +17,21 @@ class LogWindow:
 
     Args:
         clock: seconds.
+        peak_flops: operations per second that the devices can do together; None where that is not known.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], *, peak_flops: float | None = None) -> None:
+        self._clock, self._peak_flops = clock, peak_flops
         self.reset()
 
     def reset(self) -> None:
         """A new window begins."""
         self._start = self._clock()
         self._steps = 0
+        self._flops = 0.0
         self._waited = self._loss = self._count = self._audio_seconds = self._grad_norm = self._learning_rate = 0.0
         self._watched: dict[str, tuple[float, float]] = {}
+        self._unit = ""
 
     def waiting_for(self, steps: Iterable[T]) -> Iterator[T]:
         """The same steps; what they keep waiting is counted."""
@@ -42,8 +45,9 @@ class LogWindow:
             self._waited += self._clock() - start
             yield step
 
-    def add(self, totals: StepTotals, grad_norm: float, learning_rate: float) -> None:
-        """One more step."""
+    def add(self, totals: StepTotals, grad_norm: float, learning_rate: float, *, flops: float = 0.0) -> None:
+        """One more step, of so many operations."""
+        self._flops += flops
         self._steps += 1
         self._loss += totals.loss
         self._count += totals.count
@@ -52,6 +56,7 @@ class LogWindow:
             before = self._watched.get(name, (0.0, 0.0))
             self._watched[name] = (before[0] + value, before[1] + count)
         self._grad_norm, self._learning_rate = grad_norm, learning_rate
+        self._unit = f" {totals.unit}" if totals.unit else ""
 
     @property
     def seconds_per_step(self) -> float:
@@ -61,10 +66,14 @@ class LogWindow:
     def line(self) -> str:
         """Means since the window began; the gradient's norm and the learning rate are the last step's."""
         watched = "".join(f"{name} {total / max(1.0, count):.3f}  " for name, (total, count) in self._watched.items())
+        used = ""
+        if self._peak_flops and self._flops:
+            used = f"  {100 * self._flops / self._elapsed / self._peak_flops:.0f} % MFU"
         return (
-            f"loss {self._loss / max(1.0, self._count):.3f} nats  {watched}lr {self._learning_rate:.1e}  "
+            f"loss {self._loss / max(1.0, self._count):.3f}{self._unit}  {watched}lr {self._learning_rate:.1e}  "
             f"grad norm {self._grad_norm:.2f}  {self._audio_seconds / self._elapsed:.0f} audio-s/s  "
             f"{self._count / self._elapsed:.0f} targets/s  {100 * self._waited / self._elapsed:.0f} % waiting for audio"
+            f"{used}"
         )
 
     @property
