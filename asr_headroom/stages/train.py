@@ -117,9 +117,7 @@ class SettingRunner:
         from asr_headroom.train.utilization import step_flops
 
         config = replace(config, learning_rate=config.peak_learning_rate)
-        # The model of the run before hangs in reference cycles, with its gradients and its optimiser's states. What a
-        # first pass of the collector finalises, such as a generator, a second one frees.
-        release_memory()
+        # The model of the run before hangs in reference cycles, with its gradients and its optimiser's states.
         release_memory()
         setup = self.setup(config)
         with self._ledger.stage("load"):

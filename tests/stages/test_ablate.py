@@ -207,9 +207,9 @@ def test_the_model_of_one_setting_is_gone_before_the_next_is_read(tiny_model, to
     run = SettingRunner(load)
     gc.disable()
     try:
-        for number, method in enumerate(("lora", "full", "lora")):
+        for number in range(3):
             own = TrainStageConfig(
-                model=str(tiny_model), train=(str(tones),), dev=str(tones), window="fit", method=method, max_steps=1,
+                model=str(tiny_model), train=(str(tones),), dev=str(tones), window="fit", method="full", max_steps=1,
                 eval_utterances=1, guard=GuardConfig(enabled=False),
             )  # fmt: skip
             run(own, directory=tmp_path / str(number), deliver=False)
