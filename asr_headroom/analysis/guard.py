@@ -18,7 +18,7 @@ from asr_headroom.text.units import Unit
 
 __all__ = ["GuardFacts", "GuardRole", "GuardSet", "read_guard"]
 
-GuardRole = Literal["target", "guard", "nonspeech"]
+GuardRole = Literal["target", "guard", "nonspeech", "timestamps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class GuardSet:
 
     Attributes:
         name: of the set.
-        role: ``target`` is the dev set, ``guard`` may veto, ``nonspeech`` holds silence and noise.
+        role: ``target`` is the dev set, ``guard`` may veto, ``nonspeech`` holds silence and noise, ``timestamps``
+            counts hypotheses whose times cannot be used.
         unit: of the rates.
         language: None where unknown or mixed.
         rates: [points] errors per reference unit; of non-speech, units put out per minute of audio.
@@ -89,7 +90,7 @@ class GuardFacts:
     @property
     def speech(self) -> tuple[GuardSet, ...]:
         """Sets with an error rate."""
-        return tuple(measured for measured in self.sets if measured.role != "nonspeech")
+        return tuple(measured for measured in self.sets if measured.role in ("target", "guard"))
 
 
 def read_guard(run: RunInfo) -> GuardFacts | None:

@@ -13,6 +13,7 @@ import numpy as np
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.data.nonspeech import nonspeech_utterances
 from asr_headroom.errors import DataError
+from asr_headroom.evaluate.timestamps import count_unusable_times
 from asr_headroom.evaluate.transcribe import count_utterances
 from asr_headroom.metrics.error_rate import ErrorCounts
 from asr_headroom.models.decoding import DecodingOptions
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 _NONSPEECH_SECONDS = 8.0
 """Longest generated clip."""
+
+_TIMED_UTTERANCES = 40
+"""Of dev, whose times are looked at where a family gives any."""
 
 
 def evaluation_set(loaded: Loaded, role: Role, *, normalizer: str | None, seed: int) -> EvaluationSet:
@@ -61,7 +65,7 @@ def evaluation_set(loaded: Loaded, role: Role, *, normalizer: str | None, seed: 
 def guard_sets(
     model: Recognizer, dev: EvaluationSet, others: Sequence[EvaluationSet], *, chose_the_step: int
 ) -> list[EvaluationSet]:
-    """What the guard compares on: dev, the other sets, generated silence and noise.
+    """What the guard compares on: dev, the other sets, times where the family gives any, generated silence and noise.
 
     Args:
         model: gives sampling rate and longest recording.
@@ -77,17 +81,22 @@ def guard_sets(
     fresh, used = dev.utterances[chose_the_step:], dev.utterances[:chose_the_step]
     spoken = [utterance for utterance in fresh if dev.normalizer(utterance.text)]
     empty = [utterance for utterance in fresh if not dev.normalizer(utterance.text)]
+    ordered = [*spoken, *used, *empty]
+    timed = replace(dev, name="timestamps", role="timestamps", utterances=ordered[:_TIMED_UTTERANCES])
     return [
-        replace(dev, utterances=[*spoken, *used, *empty]),
+        replace(dev, utterances=ordered),
         *others,
+        *([timed] if model.card.abilities.timestamps else []),
         replace(dev, name="silence and noise", role="nonspeech", utterances=nonspeech),
     ]
 
 
 def measure_in_batches(batch_size: int) -> Measure:
-    """Greedy transcription in batches of at most ``batch_size``, counted under the set's normaliser."""
+    """Greedy transcription in batches of at most ``batch_size``, counted as the set's role and normaliser say."""
 
     def measure(model: Recognizer, eval_set: EvaluationSet) -> list[ErrorCounts]:
+        if eval_set.role == "timestamps":
+            return count_unusable_times(model, eval_set.utterances, DecodingOptions(), batch_size=batch_size)
         return count_utterances(
             model,
             eval_set.utterances,

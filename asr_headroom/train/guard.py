@@ -55,7 +55,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Role = Literal["target", "guard", "nonspeech"]
+Role = Literal["target", "guard", "nonspeech", "timestamps"]
 
 _LEVEL = 0.05
 _KEPT_SHARE = 0.8
@@ -82,7 +82,8 @@ class EvaluationSet:
     Attributes:
         name: for tables.
         role: ``target``: the dev set, where the gain must show; ``guard``: no harm wanted here; ``nonspeech``: silence
-            and noise, where every word is a hallucination.
+            and noise, where every word is a hallucination; ``timestamps``: a hypothesis whose times cannot be used is
+            an error, and each utterance counts once.
         utterances: in the order in which they are taken when not all can be afforded.
         normalizer: of the scores.
     """

@@ -10,7 +10,9 @@ from accelerate.utils import DistributedType
 
 from asr_headroom.errors import ConfigError, TrainingError
 from asr_headroom.train import processes
+from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.processes import Processes, make_accelerator
+from asr_headroom.train.sharding import refuse_unsharded
 
 
 def one_of(count: int, index: int = 0) -> Processes:
@@ -37,6 +39,27 @@ def test_a_launcher_that_cuts_the_weights_is_refused(monkeypatch):
     monkeypatch.setattr(processes, "Accelerator", lambda **options: sharded)
     with pytest.raises(ConfigError, match="FSDP cuts the weights into shards"):
         make_accelerator("no")
+
+
+def test_shards_need_somebody_to_share_with():
+    config = TrainConfig(method="full", fsdp=True)
+    with pytest.raises(ConfigError, match="over several processes, and here is one"):
+        refuse_unsharded(config, 1)
+    refuse_unsharded(config, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "lora"}, "method lora does not go with fsdp"),
+        ({"ema": 0.9}, "ema does not go with fsdp"),
+        ({"kl": 0.1}, "kl does not go with fsdp"),
+        ({"optim": "adamw-8bit"}, "optim adamw-8bit does not go with fsdp"),
+    ],
+)
+def test_what_is_not_made_for_shards_is_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        TrainConfig(**{"method": "full", "fsdp": True} | options)
 
 
 @pytest.mark.parametrize(

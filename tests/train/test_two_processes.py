@@ -190,6 +190,58 @@ def test_a_process_holds_its_share_of_weights_gradients_and_states(tmp_path):
     assert (tmp_path / "1.out").read_text() == "all is well\n"
 
 
+FAMILIES = """
+import importlib, sys, torch
+from asr_headroom.testing.synthetic import tone_utterance
+from asr_headroom.train.objectives import LossModule
+from asr_headroom.train.processes import make_accelerator
+from asr_headroom.train.sharding import cut, twin
+
+accelerator = make_accelerator(sys.argv[1])
+for name in sys.argv[2:]:
+    make = getattr(importlib.import_module(f"asr_headroom.testing.tiny.{name}"), f"tiny_{name}")
+    alone, trained = make(), twin(make())
+    loss = cut(LossModule(trained), accelerator.device, bf16=sys.argv[1] == "bf16")
+    losses = []
+    for module in (loss, LossModule(alone)):
+        module.eval()
+        with accelerator.autocast():
+            nats = module(alone.collate([tone_utterance("abc", id="a")]))
+        nats.backward()
+        losses.append(float(nats.detach()))
+    assert abs(losses[0] - losses[1]) < float(sys.argv[1] == "bf16") * 0.02 * losses[1] + 1e-4, (name, losses)
+    shards, whole = [], []
+    for weight, part in zip(alone.module.parameters(), trained.module.parameters(), strict=True):
+        if weight.grad is not None:
+            assert part.grad.dtype == torch.float32
+            shards.append(part.grad.full_tensor().flatten())
+            whole.append(2 * weight.grad.flatten())
+    shards, whole = torch.cat(shards), torch.cat(whole)
+    apart = float((shards - whole).norm() / whole.norm())
+    assert apart < (0.1 if sys.argv[1] == "bf16" else 1e-5), (name, apart)
+    print(name, losses, apart)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("precision", "families"),
+    [
+        (
+            "no",
+            "whisper wav2vec2_ctc parakeet_tdt parakeet_rnnt moonshine canary cohere_asr qwen3_asr granite_speech "
+            "glm_asr fun_asr_nano mel_ctc whisper_ctc",
+        ),
+        ("bf16", "whisper wav2vec2_ctc qwen3_asr"),
+    ],
+)
+def test_every_family_has_the_same_gradient_in_shards(tmp_path, precision, families):
+    """Both processes see the same utterance: twice its gradient."""
+    codes = finish(begin_two([precision, *families.split()], tmp_path, command=("-c", FAMILIES)))
+    assert codes == [0, 0], (tmp_path / "0.err").read_text() + (tmp_path / "1.err").read_text()
+    assert len((tmp_path / "0.out").read_text().splitlines()) == len(families.split())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("killed", "more"), [(0, []), (1, []), (1, ["--fsdp"])])
 def test_a_killed_process_ends_the_other_and_the_same_command_goes_on(words, tmp_path, killed, more):
