@@ -91,7 +91,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: -"):
             flag = message.split()[2].split("=", 1)[0]
-            message += did_you_mean(flag, self._option_string_actions)
+            known = flag in self._option_string_actions
+            message += "; put it before the verb" if known else did_you_mean(flag, self._option_string_actions)
         super().error(message)
 
 

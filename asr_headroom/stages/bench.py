@@ -109,8 +109,9 @@ def bench_models(config: BenchConfig, *, clock: Callable[[], float] = time.monot
     if config.normalizer:
         get_normalizer(config.normalizer)
     begin = clock()
-    sets = [(source, _load_set(source, config)) for source in config.data]
     _refuse_twins(config)
+    sets = [(source, _load_set(source, config)) for source in dict.fromkeys(config.data)]
+    _refuse_twin_sets(sets)
     files = read_file_rows(
         config.predictions,
         [loaded for _, loaded in sets],
@@ -344,4 +345,21 @@ def _refuse_twins(config: BenchConfig) -> None:
             raise ConfigError(
                 f"{' and '.join(twins)} would both be called '{name}'; rename a folder, or give a file of predictions "
                 "another name with NAME=PATH"
+            )
+
+
+def _refuse_twin_sets(sets: Sequence[tuple[str, Loaded]]) -> None:
+    """Raises where two test sets would have one name, and so one directory.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    owners: dict[str, str] = {}
+    for source, loaded in sets:
+        name = loaded.manifest.name
+        twin = owners.setdefault(directory_name(name), source)
+        if twin != source:
+            raise ConfigError(
+                f"the test sets {twin} and {source} would both be called '{name}'; rename a file or its folder, or "
+                "bench them one by one, each with its own --output"
             )

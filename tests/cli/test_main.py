@@ -111,3 +111,10 @@ def test_interruption_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(verb, "run", interrupted)
     assert main(["normalize", "x"]) == 130
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_flag_behind_the_verb_of_a_noun_is_told_its_place(capsys):
+    assert main(["data", "show", "x.jsonl", "--quiet"]) == 2
+    told = capsys.readouterr().err
+    assert "put it before the verb" in told
+    assert "did you mean" not in told

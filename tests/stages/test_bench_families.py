@@ -132,6 +132,19 @@ def test_a_model_named_twice_is_one_row(families, tones, tmp_path):
     assert len(bench(config([families["whisper"]] * 2, tones, tmp_path))) == 1
 
 
+def test_test_sets_of_one_name_are_refused_before_anything_is_transcribed(families, tones, tmp_path):
+    again = tmp_path / "elsewhere" / tones.parent.name / tones.name
+    again.parent.mkdir(parents=True)
+    again.write_text(
+        "".join(tones.read_text().splitlines(keepends=True)[:2]).replace('"audio": "', f'"audio": "{tones.parent}/')
+    )
+    both = config([families["whisper"]], tones, tmp_path, data=(str(tones), str(again)))
+    with pytest.raises(ConfigError, match="would both be called"):
+        bench(both)
+    assert not (tmp_path / "out").exists()
+    assert len(bench(config([families["whisper"]], tones, tmp_path, data=(str(tones), str(tones))))) == 1
+
+
 def test_a_failure_is_told_once_for_each_test_set_and_the_model_tried_once(families, tones, tmp_path, monkeypatch):
     again = tones.parent / "again.jsonl"
     again.write_text(tones.read_text())
