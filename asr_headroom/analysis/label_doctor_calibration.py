@@ -7,7 +7,8 @@ Three steps, each on other clips than those it judges where that matters:
 2. How common each kind is in these data is estimated by expectation maximisation (Saerens, Latinne & Decaestecker,
    2002, "Adjusting the outputs of a classifier to new a priori probabilities").
 3. The threshold does not rest on these probabilities: a clip's p-value is its rank among all clips but those that are
-   wrong beyond doubt. What is wrong below that makes the p-values too large, never too small.
+   wrong beyond doubt. What is wrong below that makes the p-values too large. What is right and
+   above it (recordings that no judge can hear) makes them too small, by its share of the clips at most.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Calibrated:
         probabilities: [clips, kinds] that the transcript is wrong in this way; one minus their sum, that it is right.
         shares: estimated share of each kind among the clips.
         scores: [clips] log-odds of being wrong in any way: the ranking.
-        p_values: [clips] in (0, 1]: how often a right transcript looks as bad, or worse.
+        p_values: [clips] in (0, 1]: how often a transcript that is not wrong beyond doubt looks as bad, or worse.
         made_p_values: those of the wrong transcripts made on purpose, by kind: what could be found at all.
     """
 

@@ -111,8 +111,9 @@ def _summary(diagnosis: Diagnosis) -> str:
 
 def _about(diagnosis: Diagnosis, shelf: ClipShelf) -> str:
     parts = [
-        f"The threshold lets {100 * diagnosis.false_alarms:g} % of the right transcripts through as false alarms, at "
-        "most. What a judge heard is marked against the transcript: marked words stand in place of others, struck ones "
+        f"The threshold lets about {100 * diagnosis.false_alarms:g} % of the right transcripts through as false "
+        "alarms; those that look wrong beyond doubt, because a judge cannot hear the recording, come on top. What a "
+        "judge heard is marked against the transcript: marked words stand in place of others, struck ones "
         "are in the transcript and were not heard. Nothing was changed."
     ]
     hidden = len(diagnosis.suspects) - _LISTED

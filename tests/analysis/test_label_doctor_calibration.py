@@ -89,3 +89,21 @@ def test_a_kind_that_some_clips_are_too_short_for():
     result = calibrate(found, range(300))
     assert np.isfinite(result.probabilities).all()
     assert result.probabilities.shape == (300, 3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_right_transcripts_that_look_wrong_beyond_doubt_come_on_top_of_the_false_alarms(share):
+    generator = np.random.default_rng(0)
+    unheard = generator.random(1000) < share
+    evidence = {
+        None: generator.normal(0, 1, (1000, 3)) + 4 * unheard[:, None],
+        "swapped": generator.normal(4, 1, (1000, 3)),
+        "truncated": generator.normal([3, 0, 0], 1, (1000, 3)),
+        "extended": generator.normal([0, 3, 0], 1, (1000, 3)),
+        "changed": generator.normal([0, 0, 1], 1, (1000, 3)),
+    }
+    found = calibrate(evidence, generator.integers(0, 50, 1000))
+    suspects = np.mean(found.p_values <= 0.05)
+    certain = np.mean(found.probabilities.sum(axis=1) >= 0.95)
+    assert suspects <= 0.05 + certain + 1e-3
+    assert suspects > 0.05 + 0.8 * share - 0.01
