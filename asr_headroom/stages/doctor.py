@@ -79,6 +79,9 @@ def doctor(config: DoctorConfig, *, clock: Callable[[], float] = time.monotonic)
     record = _Record(config, loaded.manifest.fingerprint())
     texts = [utterance.text for utterance in utterances]
     pool, planter = TextPool(texts, normalizer), Planter(texts, normalizer.unit, config.seed)
+    # Before any model is trained: a file that cannot be used is found now.
+    read = [read_results(path, language=config.language) for path in config.predictions]
+    hearings = [(results.run.name, _hearing(results, utterances)) for results in read]
     judges: dict[str, dict[str, Judged]] = {}
     unusable: dict[str, list[Finding]] = {}
     budget = Budget(parse_budget(config.budget) if config.budget else None, used=60 * record.total, clock=clock)
@@ -90,9 +93,8 @@ def doctor(config: DoctorConfig, *, clock: Callable[[], float] = time.monotonic)
     for model_id, model in models.items():
         name = _free_name(default_name(model_id), judges)
         judges[name] = model.judge(utterances, normalizer, pool, planter, unusable)
-    read = [read_results(path, language=config.language) for path in config.predictions]
-    for results in read:
-        judges[_free_name(results.run.name, judges)] = _hearing(results, utterances)
+    for name, said in hearings:
+        judges[_free_name(name, judges)] = said
     clips = [_clip(utterance) for utterance in utterances]
     spoiled = {clip.id: _spoiled(clip, judges, planter) for clip in clips}
     diagnosis = diagnose(

@@ -213,6 +213,13 @@ def test_minutes_of_a_training_that_was_stopped_are_booked(model_folder, tmp_pat
     assert json.loads((tmp_path / "out/doctor.json").read_text())["minutes"]["train"] > 0
 
 
+def test_files_are_read_before_any_model_is(model_folder, tmp_path, monkeypatch):
+    data = tones(tmp_path / "data", 48)
+    monkeypatch.setattr(ModelJudge, "judge", lambda *_: pytest.fail("a model was asked first"))
+    with pytest.raises(ResultsError, match="nothere"):
+        doctor(config(model_folder, data, tmp_path / "out", predictions=("nothere.json",)))
+
+
 def test_another_runs_folder_is_refused(model_folder, tmp_path):
     data = tones(tmp_path / "data", 8)
     (tmp_path / "out").mkdir()
