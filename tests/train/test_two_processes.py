@@ -295,6 +295,7 @@ SHORTAGE = """
 import sys, torch
 from pathlib import Path
 from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.models.whisper import Whisper
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
 from asr_headroom.text.normalize import get_normalizer
@@ -304,18 +305,19 @@ from asr_headroom.train.loop import Training
 
 output, failing = Path(sys.argv[1]), int(sys.argv[2])
 speech = [tone_utterance(text, id=text) for text in ("abc", "cab", "bad", "dab", "fad", "bed", "deb", "gab")]
-model, calls = tiny_whisper(window="fit"), []
-loss = model.loss
+model, calls, fsdp = tiny_whisper(window="fit"), [], len(sys.argv) > 3
+loss = Whisper.loss
 
-def short_of_memory(batch):
+def short_of_memory(model, batch):
     calls.append(torch.is_grad_enabled())
     if torch.distributed.get_rank() == failing and sum(calls) == 4 and calls[-1]:
         raise torch.OutOfMemoryError("no room")
-    return loss(batch)
+    return loss(model, batch)
 
-model.loss = short_of_memory
+Whisper.loss = short_of_memory
 dev = EvaluationSet(name="dev", role="target", utterances=speech[:2], normalizer=get_normalizer("basic"))
-config = TrainConfig(method="full", learning_rate=1e-3, max_steps=4, eval_steps=4, per_device_train_batch_size=2)
+config = TrainConfig(method="full", learning_rate=1e-3, max_steps=4, eval_steps=4, per_device_train_batch_size=2,
+                     fsdp=fsdp)
 measure = lambda model, eval_set: [ErrorCounts(hits=1, substitutions=1) for _ in eval_set.utterances]
 Training(model, speech, dev, config, output, measure=measure, deliver=False).run()
 print(config.per_device_train_batch_size, sum(calls))
@@ -340,3 +342,11 @@ def test_memory_that_one_process_lacks_halves_the_batches_of_both(tmp_path):
     short = last_weights(tmp_path / "short")
     for name, tensor in last_weights(tmp_path / "whole").items():
         torch.testing.assert_close(tensor, short[name], atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_memory_that_one_process_of_shards_lacks_ends_both_in_words(tmp_path):
+    processes = begin_two([str(tmp_path / "out"), "1", "fsdp"], tmp_path, command=("-c", SHORTAGE))
+    assert finish(processes) == [1, 1]
+    assert "smaller per_device_train_batch_size" in (tmp_path / "1.err").read_text()
+    assert "lost another one" in (tmp_path / "0.err").read_text()
