@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from asr_headroom.models.decoding import SamplingOptions
-from asr_headroom.models.sampling import each_token, hidden_log_probs
+from asr_headroom.models.sampling import each_token, hidden_log_probs, joined_rows
 
 if TYPE_CHECKING:
     from asr_headroom.models.audio_llm import AudioLanguageModel
@@ -40,6 +40,12 @@ class AudioLlmEncoded:
     def select(self, indices: Sequence[int]) -> AudioLlmEncoded:
         """These rows, in this order; a row may be taken several times, its audio stays one."""
         return AudioLlmEncoded(self.audio, self.prompts, tuple(self.utterances[index] for index in indices))
+
+    def joined(self, others: Sequence[AudioLlmEncoded]) -> AudioLlmEncoded:
+        """These rows, then those of the others."""
+        parts = [self, *others]
+        audio, prompts = (tuple(one for p in parts for one in getattr(p, name)) for name in ("audio", "prompts"))
+        return AudioLlmEncoded(audio, prompts, joined_rows([(p.utterances, len(p.audio)) for p in parts]))
 
     def __len__(self) -> int:
         return len(self.utterances)

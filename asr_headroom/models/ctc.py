@@ -38,7 +38,7 @@ from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, Lo
 from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
-from asr_headroom.models.sampling import no_log_probs
+from asr_headroom.models.sampling import joined_padded, joined_rows, no_log_probs
 from asr_headroom.models.vocabulary import Vocabulary
 
 __all__ = ["CtcEncoded", "CtcModel"]
@@ -69,6 +69,13 @@ class CtcEncoded:
     def select(self, indices: Sequence[int]) -> CtcEncoded:
         """These rows, in this order; a row may be taken several times, its audio stays one."""
         return CtcEncoded(self.logits, self.frames, tuple(self.rows[index] for index in indices))
+
+    def joined(self, others: Sequence[CtcEncoded]) -> CtcEncoded:
+        """These rows, then those of the others."""
+        parts = [self, *others]
+        frames = torch.cat([p.frames for p in parts])
+        rows = joined_rows([(p.rows, len(p.logits)) for p in parts])
+        return CtcEncoded(joined_padded([p.logits for p in parts]), frames, rows)
 
     def __len__(self) -> int:
         return len(self.rows)

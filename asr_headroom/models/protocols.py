@@ -212,6 +212,10 @@ class Encoded(Protocol):
         """These rows, in this order; a row may be taken several times. Nothing is encoded again."""
         ...
 
+    def joined(self, others: Sequence[Any]) -> Encoded:
+        """These rows, then those of the others, which the same model encoded and whose ``batch_key`` is the same."""
+        ...
+
     def __len__(self) -> int:
         """Rows."""
         ...

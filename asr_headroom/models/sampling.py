@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from asr_headroom.models.decoding import Hypothesis, SamplingOptions
@@ -27,6 +28,8 @@ __all__ = [
     "each_token",
     "head_logits",
     "hidden_log_probs",
+    "joined_padded",
+    "joined_rows",
     "log_probs_of",
     "no_log_probs",
     "pick",
@@ -214,10 +217,7 @@ def _under_each(
     for place, one in enumerate(options):
         places.setdefault(one, []).append(place)
     order = torch.tensor([place for found in places.values() for place in found], device=ids.device)
-    scores = [
-        hidden_log_probs(hidden[found], project, ids[found], one, **sizes)
-        for one, found in places.items()
-    ]
+    scores = [hidden_log_probs(hidden[found], project, ids[found], one, **sizes) for one, found in places.items()]
     return torch.cat(scores)[order.argsort()]
 
 
@@ -270,6 +270,28 @@ def scatter_log_probs(values: torch.Tensor, lengths: Sequence[int]) -> TokenLogP
     return TokenLogProbs(
         torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values), mask
     )
+
+
+def joined_rows(parts: Sequence[tuple[Sequence[int], int]]) -> tuple[int, ...]:
+    """Rows of several encodings as rows of one.
+
+    Args:
+        parts: of each, the utterance of each row, and the number of utterances.
+
+    >>> joined_rows([((0, 0), 1), ((1, 0), 2)])
+    (0, 0, 2, 1)
+    """
+    rows: list[int] = []
+    before = 0
+    for utterances, count in parts:
+        rows += [before + utterance for utterance in utterances]
+        before += count
+    return tuple(rows)
+
+
+def joined_padded(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """[rows, frames, ...] from tensors that may differ in frames; zeros (False) follow the shorter."""
+    return pad_sequence([row for part in parts for row in part], batch_first=True)
 
 
 def no_log_probs(like: torch.Tensor, columns: int = 0) -> TokenLogProbs:

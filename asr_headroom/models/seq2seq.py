@@ -37,6 +37,8 @@ from asr_headroom.models.sampling import (
     each_token,
     head_logits,
     hidden_log_probs,
+    joined_padded,
+    joined_rows,
     no_log_probs,
     restricted_log_probs,
     scatter_log_probs,
@@ -74,6 +76,16 @@ class Seq2SeqEncoded:
         """These rows, in this order; a row may be taken several times, its audio stays one."""
         utterances = tuple(self.utterances[index] for index in indices)
         return Seq2SeqEncoded(self.states, self.mask, self.prompts[list(indices)], utterances)
+
+    def joined(self, others: Sequence[Seq2SeqEncoded]) -> Seq2SeqEncoded:
+        """These rows, then those of the others."""
+        parts = [self, *others]
+        return Seq2SeqEncoded(
+            joined_padded([p.states for p in parts]),
+            joined_padded([p.mask for p in parts]),
+            torch.cat([p.prompts for p in parts]),
+            joined_rows([(p.utterances, len(p.states)) for p in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.utterances)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from asr_headroom.models.decoding import LoopGuard, SamplingOptions
-from asr_headroom.models.sampling import pick, restricted_log_probs
+from asr_headroom.models.sampling import joined_padded, joined_rows, pick, restricted_log_probs
 
 __all__ = ["Transducer", "TransducerEncoded", "Walk", "draw_walks", "greedy_walks"]
 
@@ -44,6 +44,13 @@ class TransducerEncoded:
     def select(self, indices: Sequence[int]) -> TransducerEncoded:
         """These rows, in this order; a row may be taken several times, its audio stays one."""
         return TransducerEncoded(self.frames, self.lengths, tuple(self.utterances[index] for index in indices))
+
+    def joined(self, others: Sequence[TransducerEncoded]) -> TransducerEncoded:
+        """These rows, then those of the others."""
+        parts = [self, *others]
+        lengths = torch.cat([p.lengths for p in parts])
+        rows = joined_rows([(p.utterances, len(p.frames)) for p in parts])
+        return TransducerEncoded(joined_padded([p.frames for p in parts]), lengths, rows)
 
     def __len__(self) -> int:
         return len(self.utterances)

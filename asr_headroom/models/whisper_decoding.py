@@ -20,7 +20,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 from asr_headroom.models.decoding import LoopGuard, SamplingOptions
-from asr_headroom.models.sampling import each_token, head_logits, hidden_log_probs
+from asr_headroom.models.sampling import each_token, head_logits, hidden_log_probs, joined_rows
 from asr_headroom.models.search import cut_at_end, loop_stopping
 
 __all__ = ["SharedAudio", "WhisperContinuation", "WhisperEncoded", "decode", "score", "search"]
@@ -44,6 +44,12 @@ class WhisperEncoded:
         """These rows, in this order; a row may be taken several times, its audio stays one."""
         utterances = tuple(self.utterances[index] for index in indices)
         return WhisperEncoded(self.states, self.prompts[list(indices)], utterances)
+
+    def joined(self, others: Sequence[WhisperEncoded]) -> WhisperEncoded:
+        """These rows, then those of the others, of the same window."""
+        parts = [self, *others]
+        states, prompts = torch.cat([p.states for p in parts]), torch.cat([p.prompts for p in parts])
+        return WhisperEncoded(states, prompts, joined_rows([(p.utterances, len(p.states)) for p in parts]))
 
     def __len__(self) -> int:
         return len(self.utterances)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from asr_headroom.errors import ConfigError
 from asr_headroom.metrics.keywords import DEFAULT_KEYWORD_WEIGHT
+from asr_headroom.text.units import primary_subtag
 
 __all__ = ["Algorithm", "KeywordRule", "RewardConfig", "RlConfig"]
 
@@ -129,6 +130,10 @@ class RlConfig:
     score_batch_size: int = 32
     """Hypotheses in one scoring pass; bounds the memory. The gradient does not depend on it."""
 
+    keep_encodings_gb: float = 4.0
+    """Where the encoder is frozen and audio is not augmented: main memory, in GB (a billion bytes) for each process, in
+    which encoded audio is kept for later epochs, if all of it fits; 0 encodes anew in each step."""
+
     min_entropy: float = 0.0
     """Stops when drawn tokens have had less than this mean entropy, in nats, for ten steps in a row; 0 never does."""
 
@@ -168,7 +173,10 @@ class RlConfig:
                 weight = math.nan
             if not separator or not language or not 0 <= weight < math.inf:
                 raise ConfigError(f"language_weights has '{entry}'; write language=weight, for example zh=0.5")
-            weights[language.lower()] = weight
+            subtag = primary_subtag(language)
+            if subtag in weights:
+                raise ConfigError(f"language_weights weighs '{subtag}' twice; all its regions weigh alike")
+            weights[subtag] = weight
         return weights
 
     def _range_problems(self) -> list[str]:
@@ -177,7 +185,7 @@ class RlConfig:
         for name, low in (least | {"score_batch_size": 1, "top_k": 0}).items():
             if getattr(self, name) < low:
                 problems.append(f"{name} is {getattr(self, name)}; it must be at least {low}")
-        for name in ("clip_low", "clip_high", "cross_entropy", "policy_kl", "min_entropy"):
+        for name in ("clip_low", "clip_high", "cross_entropy", "policy_kl", "min_entropy", "keep_encodings_gb"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 problems.append(f"{name} is {value}; it must be at least 0 and finite")

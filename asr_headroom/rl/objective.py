@@ -1,8 +1,8 @@
 """Reinforcement learning as an objective of the training loop (:class:`asr_headroom.train.objectives.Objective`).
 
-One step, micro-batch by micro-batch: audio is encoded once; hypotheses are drawn from that encoding; their rewards are
-counted while the references' cross-entropy is computed; groups that nothing can be learnt from are found; the different
-hypotheses of the others are scored in parts; and one backward pass takes what the parts collected through the encoder.
+One step, micro-batch by micro-batch: audio is encoded once; hypotheses are drawn from that encoding and judged; groups
+that nothing can be learnt from are found; the different hypotheses of the others are scored in parts, each utterance's
+reference with them; and one backward pass takes what the parts collected through the encoder.
 The gradient is that of the mean over all utterances of the step, over all micro-batches and processes.
 
 Dropout is off: with it, two scores of one hypothesis would differ by more than GSPO's clip range. Draws are a function
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +28,7 @@ from asr_headroom.models.decoding import Hypothesis
 from asr_headroom.models.out_of_memory import is_out_of_memory
 from asr_headroom.models.protocols import Batch, Encoded, Samplable, Trainable
 from asr_headroom.rl.config import RlConfig
-from asr_headroom.rl.encoding import CutEncoding, scoring_mode
+from asr_headroom.rl.encoding import CutEncoding, KeptEncodings, scoring_mode
 from asr_headroom.rl.old_policy import OldPolicy
 from asr_headroom.rl.record import RolloutRecord
 from asr_headroom.rl.reward import Reward
@@ -48,12 +47,17 @@ _LOW_STEPS = 10
 
 
 def policy_objective(
-    config: RlConfig, reward: Reward, *, seed: int, record: RolloutRecord | None = None
+    config: RlConfig,
+    reward: Reward,
+    *,
+    seed: int,
+    record: RolloutRecord | None = None,
+    recurring: Sequence[Utterance] = (),
 ) -> MakeObjective:
-    """What :class:`asr_headroom.train.loop.Training` takes as ``make_objective``."""
+    """What :class:`asr_headroom.train.loop.Training` takes as ``make_objective``; see :class:`PolicyObjective`."""
 
     def make(model: Trainable, accelerator: Accelerator) -> PolicyObjective:
-        return PolicyObjective(model, accelerator, config, reward, seed=seed, record=record)
+        return PolicyObjective(model, accelerator, config, reward, seed=seed, record=record, recurring=recurring)
 
     return make
 
@@ -113,6 +117,8 @@ class PolicyObjective:
         reward: judges hypotheses.
         seed: of the draws.
         record: where hypotheses and means of each step are kept; None keeps none.
+        recurring: all utterances that steps may take, where they come again with the same audio: their encodings are
+            kept where that changes nothing and memory allows it.
         clock: seconds, for tokens per second.
     """
 
@@ -125,6 +131,7 @@ class PolicyObjective:
         *,
         seed: int,
         record: RolloutRecord | None = None,
+        recurring: Sequence[Utterance] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = check_model(model, config)
@@ -139,11 +146,11 @@ class PolicyObjective:
             config.old_log_probs == "auto" and accelerator.mixed_precision != "no" and config.sync_steps == 1
         )
         self._rescores = rescored and config.algorithm != "mwer"
+        self._kept = self._keep_encodings(recurring)
         self._block = -1
         self._held: dict[str, Group] = {}
         self._gathered: list[dict[str, Any]] = []
         self._low_entropy, self._next = 0, -1
-        self._judges = ThreadPoolExecutor(1, thread_name_prefix="reward")
 
     # ------------------------------------------------------------------ the step
 
@@ -170,8 +177,11 @@ class PolicyObjective:
             self._hold(step.held)
         sums = Watch(*self._processes.summed(watch.values(batches.weight)))
         watched = sums.means()
-        if self._record and self._processes.is_main:
-            self._record.write(batches.number, watched, step.held)
+        if self._record:
+            # A process that only keeps the others company has nobody's utterances.
+            groups = self._processes.all_of(list(step.held.items()) if batches.weight else [])
+            if self._processes.is_main:
+                self._record.write(batches.number, watched, groups)
         # In thousandths, as the log divides by at least 1.
         watched["tokens/s"] = (1e3 * sums.tokens, 1e3 * (self._clock() - start))
         return StepTotals(
@@ -179,6 +189,7 @@ class PolicyObjective:
             count=count,
             audio_seconds=audio_seconds,
             watched=watched,
+            unit="",
             stop=self._stop_reason(batches.number, sums.entropy),
         )
 
@@ -218,25 +229,21 @@ class PolicyObjective:
         watch: Watch,
     ) -> None:
         with self._accelerator.autocast():
-            cut = CutEncoding(self._model.encode(batch))
+            cut = CutEncoding(self._kept.encodings(utterances) if self._kept else self._model.encode(batch))
         references = [reference_of(self._model, batch, row, u.text) for row, u in enumerate(utterances)]
         weights = [weight * self._weights.get(primary_subtag(u.language or ""), 1.0) for u in utterances]
-        judged: Future[list[Group]] | None = None
         if step.is_first:
-            drawn = self._draw(batch, cut.encoded, references, step, index)
-            judged = self._judges.submit(self._judge, utterances, drawn)
-        scale, crossed = 1.0 / step.count, 0.0
-        if self._config.cross_entropy:
-            share = self._config.cross_entropy
-            crossed = self._scorer.cross_entropy(cut.encoded, references, [share * w for w in weights], scale=scale)
-        groups = judged.result() if judged else [step.held[key] for key in keys]
+            groups = self._judge(utterances, self._draw(batch, cut, references, step, index))
+        else:
+            groups = [step.held[key] for key in keys]
         step.held.update(zip(keys, groups, strict=True))
         sums = self._scorer.backward(
             cut.encoded,
             groups,
             weights,
-            scale=scale,
-            base=self._base_encoding(batch),
+            references,
+            scale=1.0 / step.count,
+            base=self._base_encoding(batch, cut),
             base_model=self._base_model,
             is_first=self._rescores and step.is_newest,
         )
@@ -245,17 +252,26 @@ class PolicyObjective:
             step.held[keys[row]] = _with_scores(groups[row], scores)
         config = self._config
         is_drawn, slot_0 = config.nbest == "sample", config.greedy_in_slot_0 or config.nbest == "beam"
-        watch.add(groups, sums, crossed, drawn=is_drawn, slot_0=slot_0)
+        watch.add(groups, sums, drawn=is_drawn, slot_0=slot_0)
+
+    def _keep_encodings(self, recurring: Sequence[Utterance]) -> KeptEncodings | None:
+        limit = self._config.keep_encodings_gb * 1e9
+        if not recurring or not limit:
+            return None
+        scoring_mode(self.prepared)
+        with self._accelerator.autocast():
+            return KeptEncodings.where_they_fit(self._model, self._accelerator.device, recurring, limit)
 
     def _draw(
-        self, batch: Batch, encoded: Encoded, references: Sequence[Hypothesis], step: _Step, index: int
+        self, batch: Batch, cut: CutEncoding, references: Sequence[Hypothesis], step: _Step, index: int
     ) -> list[Group]:
         seed = rollout_seed(self._seed, step.block, self._processes.index, index)
         if self._old_policy is None or step.is_newest:
             with self._accelerator.autocast():
-                return roll_out(self._model, encoded, references, self._config, seed)
+                return roll_out(self._model, cut.encoded, references, self._config, seed)
         with self._old_policy.in_place(), torch.no_grad(), self._accelerator.autocast():
-            return roll_out(self._model, self._model.encode(batch), references, self._config, seed)
+            encoded = self._model.encode(batch) if cut.is_trained else cut.encoded
+            return roll_out(self._model, encoded, references, self._config, seed)
 
     def _judge(self, utterances: Sequence[Utterance], groups: Sequence[Group]) -> list[Group]:
         judged = []
@@ -279,9 +295,11 @@ class PolicyObjective:
             yield
 
     @torch.no_grad()
-    def _base_encoding(self, batch: Batch) -> Encoded | None:
+    def _base_encoding(self, batch: Batch, cut: CutEncoding) -> Encoded | None:
         if not self._config.policy_kl:
             return None
+        if not cut.is_trained:
+            return cut.encoded
         with self._base_model(), self._accelerator.autocast():
             return self._model.encode(batch)
 

@@ -7,7 +7,7 @@ lines from where it goes on, so that the file is that of a run never stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,13 @@ class RolloutRecord:
         self._path = path
         self._next: int | None = None
 
-    def write(self, step: int, means: Mapping[str, tuple[float, float]], groups: Mapping[str, Group]) -> None:
+    def write(self, step: int, means: Mapping[str, tuple[float, float]], groups: Sequence[tuple[str, Group]]) -> None:
         """The line of a step; those of this step and of later ones, from before, are dropped.
+
+        Args:
+            step: its number.
+            means: sums with their counts, by name.
+            groups: the hypotheses of each utterance, of all processes.
 
         Raises:
             TrainingError: the disk refuses.
@@ -38,7 +43,7 @@ class RolloutRecord:
         row = {
             "step": step,
             "watched": {name: total / count for name, (total, count) in means.items()},
-            "utterances": [_group_row(key, group) for key, group in groups.items()],
+            "utterances": [_group_row(key, group) for key, group in groups],
         }
         try:
             if self._next != step:

@@ -26,6 +26,7 @@ __all__ = ["Judged", "Reward", "keywords_by_rule", "mean_reference_lengths"]
 
 _SENTENCE_END = re.compile(r"[.!?…:;][\"'«»“”‘’)\]]*$")
 _ENGLISH_I = re.compile(r"I['’]")
+_DIGITS = 9
 _MARKS = ".,;:!?…\"'«»“”‘’()[]¿¡-–—"
 
 
@@ -71,8 +72,9 @@ class Reward:
         texts = [normalizer(hypothesis.text) for hypothesis in hypotheses]
         counts = count_texts([reference] * len(texts), texts, normalizer.unit)
         wrong = self._weighted_rates(utterance, normalizer, reference, texts, counts)
+        # Equal sums of different parts differ in the last bits, and a z-score would make a whole advantage of that.
         return [
-            Judged(-self._config.errors * rate + self._extras(utterance, hypothesis, count), count)
+            Judged(round(self._extras(utterance, hypothesis, count) - self._config.errors * rate, _DIGITS), count)
             for hypothesis, count, rate in zip(hypotheses, counts, wrong, strict=True)
         ]
 

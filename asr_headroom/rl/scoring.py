@@ -1,12 +1,13 @@
 """The gradient pass: different hypotheses of groups that differ in reward, scored in parts of bounded size.
 
-Each part holds whole groups, since what a hypothesis contributes depends on its group. A group larger than a part is
-first scored without a graph; its loss then says how much each log-probability matters, and the parts of it are scored
-again, one after the other.
+Each part holds whole groups, since what a hypothesis contributes depends on its group, and the reference of each, whose
+cross-entropy then costs no second reading of the prompt. A group larger than a part is first scored without a graph;
+its loss then says how much each log-probability matters, and the parts of it are scored again, one after the other.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -31,7 +32,8 @@ class ScoredSums:
     """What a gradient pass saw.
 
     Attributes:
-        loss: sum over utterances.
+        loss: sum over utterances, cross-entropy included.
+        cross_entropy: its share of that.
         clipped: hypotheses (tokens, where ratios are per token) whose gradient the clip held back.
         clippable: of how many.
         drift: sum of |log P - log P_old| / length over hypotheses with an old log-probability.
@@ -42,6 +44,7 @@ class ScoredSums:
     """
 
     loss: float = 0.0
+    cross_entropy: float = 0.0
     clipped: float = 0.0
     clippable: float = 0.0
     drift: float = 0.0
@@ -59,11 +62,13 @@ class _Part:
         rows: [groups] index of each group's utterance.
         groups: their hypotheses.
         weights: [groups] of each utterance's loss.
+        references: [groups] that are scored with them; empty where they are not.
     """
 
     rows: tuple[int, ...]
     groups: tuple[Group, ...]
     weights: tuple[float, ...]
+    references: tuple[Hypothesis, ...] = ()
 
     @property
     def hypotheses(self) -> list[Hypothesis]:
@@ -99,6 +104,7 @@ class Scorer:
         encoded: Encoded,
         groups: Sequence[Group],
         weights: Sequence[float],
+        references: Sequence[Hypothesis],
         *,
         scale: float,
         base: Encoded | None = None,
@@ -111,6 +117,7 @@ class Scorer:
             encoded: one row per group.
             groups: with rewards; tied ones are passed over where nothing of them could be learnt.
             weights: of each group's loss.
+            references: of each group.
             scale: of the whole.
             base: the audio as the starting point encodes it, where the divergence from it counts.
             base_model: puts the starting point's weights in place.
@@ -119,47 +126,98 @@ class Scorer:
         sums = ScoredSums()
         skips = self._config.skip_equal_rewards and not self._config.policy_kl
         wanted = [i for i, group in enumerate(groups) if weights[i] and not (skips and group.is_tied)]
-        for part in self._parts(wanted, groups, weights):
+        joins = bool(self._config.cross_entropy) and self._model.card.abilities.tokenwise
+        alone = {row for row, weight in enumerate(weights) if weight} if self._config.cross_entropy else set()
+        for part in self._parts(wanted, groups, weights, references if joins else ()):
             anchors = self._anchors(base, base_model, part) if base is not None else None
             if len(part.hypotheses) > self._config.score_batch_size:
                 self._backward_in_pieces(encoded, part, anchors, scale, sums, is_first)
                 continue
-            scores = self._score(encoded, part.owners, part.hypotheses)
+            scores, reference_scores = self._score_part(encoded, part)
             loss = self._loss(part, scores, anchors, sums, is_first)
+            if reference_scores is not None:
+                loss = loss + self._cross_entropy(part.references, reference_scores, part.weights, sums)
+                alone -= set(part.rows)
             (scale * loss).backward()
+        self._references_alone(encoded, sorted(alone), references, weights, scale, sums)
         return sums
 
-    def cross_entropy(
-        self, encoded: Encoded, references: Sequence[Hypothesis], weights: Sequence[float], *, scale: float
-    ) -> float:
-        """Adds the gradient of ``scale`` times the weighted sum of the references' mean nats per token; returns it."""
-        total, size = 0.0, self._config.score_batch_size
-        wanted = [row for row, weight in enumerate(weights) if weight]
-        for rows in (wanted[i : i + size] for i in range(0, len(wanted), size)):
-            hypotheses = [references[row] for row in rows]
-            scores = self._score(encoded, rows, hypotheses, SamplingOptions())
-            lengths = token_counts(hypotheses, scores)
-            share = scores.values.new_tensor([weights[row] for row in rows]) / lengths
-            loss = -(scores.values.sum(-1) * share).sum()
-            (scale * loss).backward()
-            total += float(loss.detach())
-        return total
+    # ------------------------------------------------------------------ references
+
+    def _references_alone(
+        self,
+        encoded: Encoded,
+        rows: Sequence[int],
+        references: Sequence[Hypothesis],
+        weights: Sequence[float],
+        scale: float,
+        sums: ScoredSums,
+    ) -> None:
+        """Those whose hypotheses are not scored, or not in the same pass."""
+        size = self._config.score_batch_size
+        for some in (rows[i : i + size] for i in range(0, len(rows), size)):
+            hypotheses = [references[row] for row in some]
+            scores = self._score(encoded, some, hypotheses, SamplingOptions())
+            (scale * self._cross_entropy(hypotheses, scores, [weights[row] for row in some], sums)).backward()
+
+    def _cross_entropy(
+        self,
+        references: Sequence[Hypothesis],
+        scores: TokenLogProbs,
+        weights: Sequence[float],
+        sums: ScoredSums,
+    ) -> torch.Tensor:
+        """[] weighted sum of the references' mean nats per token."""
+        share = scores.values.new_tensor(weights) / token_counts(references, scores)
+        loss = -self._config.cross_entropy * (scores.values.sum(-1) * share).sum()
+        sums.cross_entropy += float(loss.detach())
+        sums.loss += float(loss.detach())
+        return loss
 
     # ------------------------------------------------------------------ parts
 
-    def _parts(self, wanted: Sequence[int], groups: Sequence[Group], weights: Sequence[float]) -> Iterator[_Part]:
+    def _parts(
+        self,
+        wanted: Sequence[int],
+        groups: Sequence[Group],
+        weights: Sequence[float],
+        references: Sequence[Hypothesis],
+    ) -> Iterator[_Part]:
+        """In the order of rows, as shared prompts are laid out; a group that fills a part takes no reference along."""
+        limit = self._config.score_batch_size
         taken: list[int] = []
         size = 0
-        for index in [*wanted, -1]:
-            more = len(groups[index].hypotheses) if index >= 0 else 0
-            if taken and (index < 0 or size + more > self._config.score_batch_size):
-                yield _Part(
-                    tuple(taken), tuple(groups[i] for i in taken), tuple(weights[i] for i in taken)
-                )  # in the order of rows, as shared prompts are laid out
+
+        def part() -> _Part:
+            joined = tuple(references[i] for i in taken) if references and size <= limit else ()
+            return _Part(tuple(taken), tuple(groups[i] for i in taken), tuple(weights[i] for i in taken), joined)
+
+        for index in wanted:
+            more = len(groups[index].hypotheses) + bool(references)
+            if taken and size + more > limit:
+                yield part()
                 taken, size = [], 0
-            if index >= 0:
-                taken.append(index)
-                size += more
+            taken.append(index)
+            size += more
+        if taken:
+            yield part()
+
+    def _score_part(self, encoded: Encoded, part: _Part) -> tuple[TokenLogProbs, TokenLogProbs | None]:
+        """Of its hypotheses and of its references, which lie behind their utterance's hypotheses in one pass."""
+        if not part.references:
+            return self._score(encoded, part.owners, part.hypotheses), None
+        rows: list[int] = []
+        hypotheses: list[Hypothesis] = []
+        options: list[SamplingOptions] = []
+        for row, group, reference in zip(part.rows, part.groups, part.references, strict=True):
+            hypotheses += [*group.hypotheses, reference]
+            options += [*[self._options] * len(group.hypotheses), SamplingOptions()]
+            rows += [row] * (len(group.hypotheses) + 1)
+        scores = self._score(encoded, rows, hypotheses, options)
+        ends = list(itertools.accumulate(len(group.hypotheses) + 1 for group in part.groups))
+        at = [end - 1 for end in ends]
+        others = [i for i in range(len(rows)) if i not in set(at)]
+        return _only(scores, others), _only(scores, at)
 
     def _backward_in_pieces(
         self,
@@ -187,7 +245,7 @@ class Scorer:
         encoded: Encoded,
         rows: Sequence[int],
         hypotheses: Sequence[Hypothesis],
-        options: SamplingOptions | None = None,
+        options: SamplingOptions | Sequence[SamplingOptions] | None = None,
     ) -> TokenLogProbs:
         with self._autocast():
             return self._model.log_prob(encoded.select(rows), hypotheses, options or self._options)
@@ -315,6 +373,13 @@ def token_counts(hypotheses: Sequence[Hypothesis], scores: TokenLogProbs) -> tor
         own = torch.tensor([len(hypothesis.token_ids) for hypothesis in hypotheses], device=counts.device)
         counts = torch.maximum(counts, own)
     return counts.clamp(min=1).to(scores.values.dtype)
+
+
+def _only(scores: TokenLogProbs, rows: Sequence[int]) -> TokenLogProbs:
+    """Some rows, no wider than they are long."""
+    mask = scores.mask[rows]
+    width = int(mask.sum(-1).max())
+    return TokenLogProbs(scores.values[rows][:, :width], mask[:, :width])
 
 
 def _joined(parts: Sequence[TokenLogProbs]) -> TokenLogProbs:

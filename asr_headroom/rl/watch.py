@@ -20,6 +20,7 @@ class Watch:
         groups: utterances.
         draws: hypotheses in all lists, equal ones counted as often as they came.
         unique: different ones.
+        truncated: cut at the limit of tokens, over all draws.
         tied: groups in which all rewards are equal.
         reward: over all draws.
         errors: over all draws.
@@ -42,6 +43,7 @@ class Watch:
     groups: float = 0.0
     draws: float = 0.0
     unique: float = 0.0
+    truncated: float = 0.0
     tied: float = 0.0
     reward: float = 0.0
     errors: float = 0.0
@@ -59,21 +61,16 @@ class Watch:
     kl_count: float = 0.0
     cross_entropy: float = 0.0
 
-    def add(
-        self, groups: Sequence[Group], sums: ScoredSums, cross_entropy: float, *, drawn: bool, slot_0: bool
-    ) -> None:
+    def add(self, groups: Sequence[Group], sums: ScoredSums, *, drawn: bool, slot_0: bool) -> None:
         """One micro-batch.
 
         Args:
             groups: judged.
             sums: of the gradient pass.
-            cross_entropy: weighted, as it is in the loss.
             drawn: the hypotheses carry the log-probabilities that they were drawn with.
             slot_0: the first of each list is the likeliest.
         """
-        self.loss += sums.loss + cross_entropy
-        self.cross_entropy += cross_entropy
-        for name in ("clipped", "clippable", "drift", "drifted", "kl", "kl_count"):
+        for name in ("loss", "cross_entropy", "clipped", "clippable", "drift", "drifted", "kl", "kl_count"):
             setattr(self, name, getattr(self, name) + getattr(sums, name))
         for group in groups:
             self._add_group(group, drawn=drawn, slot_0=slot_0)
@@ -83,6 +80,7 @@ class Watch:
         self.groups += 1
         self.draws += times
         self.unique += len(group.hypotheses)
+        self.truncated += sum(m for m, h in zip(group.multiplicity, group.hypotheses, strict=True) if h.truncated)
         self.tied += group.is_tied
         self.reward += sum(m * r for m, r in zip(group.multiplicity, group.rewards, strict=True))
         self.errors += sum(m * e for m, e in zip(group.multiplicity, group.errors, strict=True))
@@ -125,6 +123,7 @@ class Watch:
             "oracle": (self.best_errors, self.units),
             "unique": (self.unique, self.groups),
             "tied": (self.tied, self.groups),
+            "truncated": (self.truncated, self.draws),
             "clipped": (self.clipped, self.clippable),
             "drift": (self.drift, self.drifted),
             "entropy": (self.nats, self.tokens),

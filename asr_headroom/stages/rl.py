@@ -26,6 +26,7 @@ from asr_headroom.rl.config import RlConfig
 from asr_headroom.rl.reward import Reward, mean_reference_lengths
 from asr_headroom.stages.train import SettingRunner, TrainStageConfig, train_with
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
+from asr_headroom.text.units import primary_subtag
 
 __all__ = ["RlStageConfig", "make_reward", "rl"]
 
@@ -108,6 +109,8 @@ class _RlRunner(SettingRunner):
         assert isinstance(config, RlStageConfig)
         utterances = self.setup(config).train_data.utterances
         settings = _rl_config(config)
+        _check_languages(settings, utterances)
+        comes_again = config.num_train_epochs * config.updates_per_rollout > 1 or config.max_steps is not None
         return super().__call__(
             config,
             facts={**(facts or {}), "rl": to_mapping(settings)},
@@ -117,6 +120,7 @@ class _RlRunner(SettingRunner):
                 make_reward(config, utterances),
                 seed=config.seed,
                 record=RolloutRecord(Path(options["directory"]) / "rollouts.jsonl"),
+                recurring=utterances if comes_again and not config.augment.is_on else (),
             ),
             **options,
         )
@@ -148,6 +152,16 @@ def make_reward(config: RlStageConfig, utterances: list[Utterance]) -> Reward:
         mean_lengths=mean_reference_lengths(utterances, normalizer_of),
         keywords=keywords,
     )
+
+
+def _check_languages(config: RlConfig, utterances: list[Utterance]) -> None:
+    found = {primary_subtag(utterance.language) for utterance in utterances if utterance.language}
+    unknown = sorted(config.weights_by_language().keys() - found)
+    if unknown:
+        raise ConfigError(
+            f"language_weights weighs {', '.join(unknown)}, which the training data does not have; "
+            f"it has {', '.join(sorted(found)) or 'no languages'}"
+        )
 
 
 def _load_start(config: TrainStageConfig, vocabulary: Vocabulary | None) -> Trainable:

@@ -35,6 +35,7 @@ class StepTotals:
         audio_seconds: seconds of speech.
         watched: further sums with their counts, by name; the log shows the means.
         stop: why the training is to end with this step; empty where it is not.
+        unit: of the loss; empty where it has none.
     """
 
     loss: float
@@ -42,6 +43,7 @@ class StepTotals:
     audio_seconds: float
     watched: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     stop: str = ""
+    unit: str = "nats"
 
 
 class Objective(Protocol):

@@ -114,6 +114,10 @@ class Processes:
             whole[index :: self.count] = part
         return whole  # type: ignore[return-value]
 
+    def all_of(self, own: Sequence[T]) -> Sequence[T]:
+        """Those of all processes, one process after the other."""
+        return own if self.count == 1 else [item for part in gather_object([list(own)]) for item in part]
+
     @torch.no_grad()
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Makes each gradient the sum of those of all processes; one that no process has stays None."""

@@ -31,6 +31,8 @@ def test_default_clips():
         ({"top_p": 1.5}, r"in \(0, 1\]"),
         ({"cross_entropy": -1.0}, "at least 0"),
         ({"language_weights": ("fr",)}, "language=weight"),
+        ({"language_weights": ("fr-FR=1", "fr-CA=2")}, "'fr' twice"),
+        ({"keep_encodings_gb": -1.0}, "at least 0"),
     ],
     ids=str,
 )
@@ -53,4 +55,5 @@ def test_a_reward_of_nothing_is_refused():
 
 
 def test_weights_by_language():
-    assert RlConfig(language_weights=("fr=1", "zh=0.5")).weights_by_language() == {"fr": 1.0, "zh": 0.5}
+    """A region's weight is its language's: utterances are looked up by the language alone."""
+    assert RlConfig(language_weights=("fr=1", "zh-CN=0.5")).weights_by_language() == {"fr": 1.0, "zh": 0.5}

@@ -528,3 +528,66 @@ def test_mwer_learns_from_transducers_and_lists_of_ctc(nbest):
         config = settings("mwer", nbest=nbest, num_rollouts=3, updates_per_rollout=1, top_k=0, top_p=1.0)
         objective(model, config).accumulate(step_batches(model))
         assert gradients(model)
+
+
+# ---------------------------------------------------------------------- encodings that are kept
+
+DECODER_ALONE = LoraConfig(rank=2, dropout=0.0, target_modules=("encoder_attn.q_proj", "encoder_attn.v_proj"))
+
+
+def frozen_whisper():
+    return attach_lora(tiny_whisper(), DECODER_ALONE)
+
+
+def frozen_qwen():
+    targets = (r"model\.language_model\..*\.(q_proj|v_proj)",)
+    return attach_lora(tiny_qwen3_asr(), LoraConfig(rank=2, dropout=0.0, target_modules=targets[0]))
+
+
+@pytest.mark.parametrize("make", [frozen_whisper, frozen_qwen])
+@pytest.mark.parametrize("changes", [{}, {"sync_steps": 2, "updates_per_rollout": 1}, {"policy_kl": 0.1}], ids=str)
+def test_kept_encodings_change_no_gradient(make, changes):
+    found = []
+    for recurring in ((), SPEECH):
+        model = make()
+        model.module.double()
+        encoded = Counting(model, "encode")
+        rl = PolicyObjective(
+            model, Accelerator(), settings("gspo", **changes), ArbitraryReward(), seed=3, recurring=recurring
+        )
+        steps = []
+        for number in range(2):
+            move(model, 1e-3)
+            model.module.zero_grad()
+            rl.accumulate(step_batches(model, number=number))
+            steps.append(gradients(model))
+        found.append((steps, encoded.calls["encode"]))
+    (plain, each), (kept, once) = found
+    assert each == 4  # two micro-batches a step, whatever else needs their audio
+    assert once == 1 + len(SPEECH)
+    for actual, expected in zip(kept, plain, strict=True):
+        assert relative(actual, expected) < 1e-9
+
+
+def test_encodings_are_kept_only_behind_a_frozen_encoder_and_where_they_fit():
+    def kept(model, **changes):
+        encoded = Counting(model, "encode")
+        config = settings("gspo", updates_per_rollout=1, **changes)
+        rl = PolicyObjective(model, Accelerator(), config, ArbitraryReward(), seed=3, recurring=SPEECH)
+        before = encoded.calls["encode"]
+        for number in range(2):
+            rl.accumulate(step_batches(model, number=number))
+        return encoded.calls["encode"] - before
+
+    assert kept(frozen_whisper()) == len(SPEECH)
+    assert kept(attach_lora(tiny_whisper(), LoraConfig(rank=2))) == 4
+    assert kept(frozen_whisper(), keep_encodings_gb=1e-6) == 4
+    assert kept(frozen_whisper(), keep_encodings_gb=0.0) == 4
+
+
+def test_a_reference_costs_no_pass_of_its_own():
+    """In tied groups alone, whose hypotheses are not scored."""
+    model = tiny_whisper()
+    counted = Counting(model, "log_prob")
+    objective(model, settings("gspo")).accumulate(step_batches(model, cut=(4,)))
+    assert counted.calls["log_prob"] == 2

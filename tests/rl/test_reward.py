@@ -78,7 +78,8 @@ def test_names_and_numbers_by_rule():
     assert keywords_by_rule("TOUT EN MAJUSCULES", basic, ["names"]) == []
     config = RewardConfig(keyword_rules=("names",), keyword_weight=4.0)
     right, wrong_name, wrong_verb = judged(config, "je vois Marie", "je vois Marie", "je vois Mario", "je bois Marie")
-    assert (right.reward, wrong_name.reward, wrong_verb.reward) == (0.0, -4 / 6, -1 / 6)
+    rewards = [right.reward, wrong_name.reward, wrong_verb.reward]
+    assert rewards == pytest.approx([0.0, -4 / 6, -1 / 6], abs=1e-8)
 
 
 def test_rules_join_the_listed_keywords():
@@ -107,3 +108,13 @@ def test_format_loops_switches_and_length():
     length = RewardConfig(errors=0.0, length=1.0)
     assert judged(length, "un deux trois quatre", "un deux", "un deux trois cinq")[0].reward == -0.5
     assert judged(length, "un deux trois quatre", "un deux trois cinq")[0].reward == 0.0
+
+
+def test_rewards_that_are_equal_on_paper_are_equal():
+    """0.06 taken off for errors and 0.02 for length, or 0.08 for errors: the last bit's would be z-scored."""
+    config = RewardConfig(errors=0.1, length=0.1)
+    reference = "a b c d e f g h i j"
+    longer, same_length = "a b c d e f x x x x x x", "a b x x x x x x x x"
+    rewards = [judgement.reward for judgement in judged(config, reference, longer, same_length, language="en")]
+    assert -0.1 * 0.6 - 0.1 * 0.2 != -0.1 * 0.8
+    assert rewards == [-0.08, -0.08]

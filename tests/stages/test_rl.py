@@ -116,3 +116,18 @@ def test_keywords_go_through_each_languages_normaliser(tmp_path):
     judge = make_reward(config, speech).judge
     assert judge(speech[0], [Hypothesis(text="je vais à Pari")])[0].reward == pytest.approx(-3 / 6)
     assert judge(speech[1], [Hypothesis(text="我在背京")])[0].reward == pytest.approx(-3 / 8)
+
+
+def test_weights_of_languages_that_are_not_there_are_refused(tmp_path, data, capsys):
+    assert main(words(tmp_path / "tiny", data, tmp_path / "rl", "--set", "language_weights=[fr=2]")) == 2
+    assert "weighs fr, which the training data does not have; it has en" in capsys.readouterr().err
+
+
+def test_encodings_behind_a_frozen_encoder_are_kept_and_change_nothing(tmp_path, data, capsys):
+    for name, size in (("kept", "1.0"), ("anew", "0.0")):
+        more = ["--set", "freeze=[encoder]", "--set", f"keep_encodings_gb={size}", "--max-steps", "3"]
+        assert main(words(tmp_path / "tiny", data, tmp_path / name, *more)) == 0
+    assert "encodings of 4 utterances would take up to" in capsys.readouterr().err
+    rows = [[json.loads(line) for line in (tmp_path / name / "rollouts.jsonl").read_text().splitlines()]
+            for name in ("kept", "anew")]  # fmt: skip
+    assert [row["utterances"] for row in rows[0]] == [row["utterances"] for row in rows[1]]

@@ -182,6 +182,22 @@ class HypothesisChecks(FamilyChecks):
         apart = (others[0] - others[1]).abs().max()
         assert apart > 3 * self.tolerance, "every recording sounds alike, so that nothing is shown"
 
+    def test_joined_encodings_equal_encoding_together(self, samplable: Samplable) -> None:
+        """What was encoded alone, in another order and repeated, is scored as what was encoded with others."""
+        utterances = self.groups(samplable, self.speech())[0]
+        batch = samplable.collate(utterances)
+        targets = [self.target(samplable, batch, row) for row in range(len(utterances))]
+        last = len(utterances) - 1
+        order = [last, *range(len(utterances)), last]
+        with torch.no_grad():
+            alone = [samplable.encode(samplable.collate([utterance])) for utterance in utterances]
+            joined = alone[last].joined([encoded.select([0]) for encoded in alone]).select([*range(last + 2), 0])
+            assert len(joined) == len(order)
+            scores = samplable.log_prob(joined, [targets[i] for i in order], SamplingOptions())
+            together = samplable.encode(batch).select(order)
+            expected = samplable.log_prob(together, [targets[i] for i in order], SamplingOptions())
+        torch.testing.assert_close(scores.values, expected.values, atol=self.tolerance, rtol=self.tolerance)
+
     def test_rows_may_have_options_of_their_own(self, samplable: Samplable) -> None:
         """A reference under the model's own distribution shares a pass with draws under another one."""
         if not samplable.card.abilities.tokenwise:
