@@ -28,7 +28,7 @@ from asr_headroom.stages.train import SettingRunner, TrainStageConfig, train_wit
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 from asr_headroom.text.units import primary_subtag
 
-__all__ = ["RlStageConfig", "make_reward", "rl"]
+__all__ = ["RlStageConfig", "check_keywords", "make_reward", "rl"]
 
 if TYPE_CHECKING:
     from asr_headroom.train.loop import TrainingOutcome
@@ -91,7 +91,19 @@ def rl(config: RlStageConfig) -> Path:
     Raises:
         AsrHeadroomError: data, model, budget or disk do not allow it; the message says which and what to do.
     """
+    check_keywords(config)
     return train_with(config, _RlRunner())
+
+
+def check_keywords(config: RlStageConfig) -> None:
+    """The file of keywords is there, before data and model are read.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    path = config.reward.keywords
+    if path and not Path(path).is_file():
+        raise ConfigError(f"reward.keywords is '{path}', which is no file; give a text file with one word per line")
 
 
 class _RlRunner(SettingRunner):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from asr_headroom.stages.forecast import TrainingForecast, forecast_training
-from asr_headroom.stages.rl import RlStageConfig
+from asr_headroom.stages.rl import RlStageConfig, check_keywords
 
 __all__ = ["forecast_rl"]
 
@@ -24,6 +24,7 @@ def forecast_rl(config: RlStageConfig) -> TrainingForecast:
     Raises:
         AsrHeadroomError: see :func:`asr_headroom.stages.forecast.forecast_training`.
     """
+    check_keywords(config)
     scored = float(config.num_rollouts) + bool(config.reference_in_list)
     drawn = _DRAWING_SHARE * scored / config.updates_per_rollout
     time = scored + drawn + bool(config.cross_entropy) + _DRAWING_SHARE * scored * bool(config.policy_kl)

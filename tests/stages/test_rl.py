@@ -131,3 +131,10 @@ def test_encodings_behind_a_frozen_encoder_are_kept_and_change_nothing(tmp_path,
     rows = [[json.loads(line) for line in (tmp_path / name / "rollouts.jsonl").read_text().splitlines()]
             for name in ("kept", "anew")]  # fmt: skip
     assert [row["utterances"] for row in rows[0]] == [row["utterances"] for row in rows[1]]
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=str)
+def test_keywords_that_are_not_there_are_told_before_anything_is_read(more, capsys):
+    start = ["rl", "--init", "none", "--train", "none", "--dev", "none", "--set", "reward.keywords=none.txt"]
+    assert main([*start, *more]) == 2
+    assert "reward.keywords is 'none.txt', which is no file" in capsys.readouterr().err
