@@ -591,3 +591,14 @@ def test_a_reference_costs_no_pass_of_its_own():
     counted = Counting(model, "log_prob")
     objective(model, settings("gspo")).accumulate(step_batches(model, cut=(4,)))
     assert counted.calls["log_prob"] == 2
+
+
+def test_the_share_of_draws_that_were_cut_is_watched():
+    _, totals, captured = step_gradient(settings("gspo"))
+    cut = [
+        times * hypothesis.truncated
+        for group in captured.groups.values()
+        for hypothesis, times in zip(group.hypotheses, group.multiplicity, strict=True)
+    ]
+    assert totals.watched["truncated"] == (sum(cut), 4 * 8)
+    assert sum(cut) > 0
