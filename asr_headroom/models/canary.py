@@ -22,48 +22,11 @@ from transformers.models.canary.processing_canary import LANGUAGE_CODE_TO_NAME
 from asr_headroom.audio.features import hide_spans
 from asr_headroom.errors import ModelError
 from asr_headroom.models.fast_conformer import log_mels
-from asr_headroom.models.parts import load_parts
+from asr_headroom.models.parts import loader
 from asr_headroom.models.protocols import Abilities
-from asr_headroom.models.quantization import Quantization
 from asr_headroom.models.seq2seq import Seq2Seq
 
 __all__ = ["Canary", "load"]
-
-
-def load(
-    model_id: str,
-    *,
-    dtype: str = "float32",
-    device: str = "cpu",
-    random_init: bool = False,
-    seed: int = 0,
-    quantization: Quantization = "none",
-) -> Canary:
-    """Canary from a hub id, a local folder, or a folder with a PEFT adapter.
-
-    Args:
-        model_id: hub id or path.
-        dtype: of the weights; training wants float32.
-        device: where to put them; ``auto`` is the GPU where there is one. Training places them itself.
-        random_init: keep architecture and tokenizer, draw new weights.
-        seed: of the new weights.
-        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
-
-    Raises:
-        ModelError: not found, another family, or weights are missing, unexpected or damaged.
-    """
-    classes = {"canary": CanaryForConditionalGeneration}
-    module, processor = load_parts(
-        model_id,
-        classes,
-        CanaryProcessor,
-        dtype=dtype,
-        device=device,
-        random_init=random_init,
-        seed=seed,
-        quantization=quantization,
-    )
-    return Canary(module, processor, model_id=model_id)
 
 
 class Canary(Seq2Seq):
@@ -111,3 +74,7 @@ class Canary(Seq2Seq):
         features = hide_spans(inputs["input_features"], inputs, frames_per_second=rate, frames_first=True)
         output = self._core.model.encoder(features.to(self._core.dtype), attention_mask=inputs["attention_mask"])
         return output.last_hidden_state, output.attention_mask.bool()
+
+
+load = loader(Canary, {"canary": CanaryForConditionalGeneration}, CanaryProcessor)
+"""Canary from a hub id, a local folder, or a folder with a PEFT adapter (see ``parts.load_parts``)."""

@@ -21,10 +21,9 @@ from transformers import FunAsrNanoForConditionalGeneration
 
 from asr_headroom.models.audio_llm import AudioLanguageModel
 from asr_headroom.models.kaldi_features import kaldi_fbank
-from asr_headroom.models.parts import load_parts
+from asr_headroom.models.parts import loader
 from asr_headroom.models.plain_processor import PlainProcessor
 from asr_headroom.models.protocols import Abilities
-from asr_headroom.models.quantization import Quantization
 
 __all__ = ["FunAsrNano", "load", "plain_processor"]
 
@@ -39,41 +38,6 @@ _DEFAULTS: dict[str, Any] = {
     "stride_lfr": 6,
     "window": "hamming",
 }
-
-
-def load(
-    model_id: str,
-    *,
-    dtype: str = "float32",
-    device: str = "cpu",
-    random_init: bool = False,
-    seed: int = 0,
-    quantization: Quantization = "none",
-) -> FunAsrNano:
-    """Fun-ASR-Nano from a hub id, a local folder, or a folder with a PEFT adapter.
-
-    Args:
-        model_id: hub id or path.
-        dtype: of the weights; training wants float32.
-        device: where to put them; ``auto`` is the GPU where there is one.
-        random_init: keep architecture and processor, draw new weights.
-        seed: of the new weights.
-        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
-
-    Raises:
-        ModelError: not found, not Fun-ASR-Nano, or weights are missing, unexpected or damaged.
-    """
-    module, processor = load_parts(
-        model_id,
-        {"fun_asr_nano": FunAsrNanoForConditionalGeneration},
-        _Reader,
-        dtype=dtype,
-        device=device,
-        random_init=random_init,
-        seed=seed,
-        quantization=quantization,
-    )
-    return FunAsrNano(module, processor, model_id=model_id)
 
 
 def plain_processor(tokenizer: Any, config: Mapping[str, Any]) -> PlainProcessor:
@@ -168,3 +132,7 @@ class FunAsrNano(AudioLanguageModel):
         """Samples of a frame, and between frames."""
         per_ms = self._extractor.sampling_rate / 1000
         return int(self._extractor.frame_length * per_ms), int(self._extractor.frame_shift * per_ms)
+
+
+load = loader(FunAsrNano, {"fun_asr_nano": FunAsrNanoForConditionalGeneration}, _Reader)
+"""Fun-ASR-Nano from a hub id, a local folder, or a folder with a PEFT adapter (see ``parts.load_parts``)."""

@@ -18,49 +18,13 @@ import torch
 from transformers import GlmAsrForConditionalGeneration, GlmAsrProcessor
 
 from asr_headroom.models.audio_llm import AudioLanguageModel
-from asr_headroom.models.parts import load_parts
+from asr_headroom.models.parts import loader
 from asr_headroom.models.protocols import Abilities
-from asr_headroom.models.quantization import Quantization
 
 __all__ = ["GlmAsr", "load"]
 
 _MERGED = 4
 """Encoder frames of 20 ms in one embedding."""
-
-
-def load(
-    model_id: str,
-    *,
-    dtype: str = "float32",
-    device: str = "cpu",
-    random_init: bool = False,
-    seed: int = 0,
-    quantization: Quantization = "none",
-) -> GlmAsr:
-    """GLM-ASR from a hub id, a local folder, or a folder with a PEFT adapter.
-
-    Args:
-        model_id: hub id or path.
-        dtype: of the weights; training wants float32.
-        device: where to put them; ``auto`` is the GPU where there is one.
-        random_init: keep architecture and processor, draw new weights.
-        seed: of the new weights.
-        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
-
-    Raises:
-        ModelError: not found, not GLM-ASR, or weights are missing, unexpected or damaged.
-    """
-    module, processor = load_parts(
-        model_id,
-        {"glmasr": GlmAsrForConditionalGeneration},
-        GlmAsrProcessor,
-        dtype=dtype,
-        device=device,
-        random_init=random_init,
-        seed=seed,
-        quantization=quantization,
-    )
-    return GlmAsr(module, processor, model_id=model_id)
 
 
 class GlmAsr(AudioLanguageModel):
@@ -104,3 +68,7 @@ class GlmAsr(AudioLanguageModel):
     def _embeddings(self, num_samples: int) -> int:
         frames = -(-num_samples // self._extractor.hop_length)
         return (frames + 1) // 2 // _MERGED
+
+
+load = loader(GlmAsr, {"glmasr": GlmAsrForConditionalGeneration}, GlmAsrProcessor)
+"""GLM-ASR from a hub id, a local folder, or a folder with a PEFT adapter (see ``parts.load_parts``)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -14,7 +14,59 @@ from asr_headroom.errors import ModelError
 from asr_headroom.models.checkpoints import load_adapter, load_pretrained, read_adapter_base
 from asr_headroom.models.quantization import Quantization, place, quantized_options
 
-__all__ = ["load_parts"]
+__all__ = ["load_parts", "loader"]
+
+F = TypeVar("F", covariant=True)
+
+
+class Load(Protocol[F]):
+    """A family's ``load``."""
+
+    def __call__(
+        self,
+        model_id: str,
+        *,
+        dtype: str = "float32",
+        device: str = "cpu",
+        random_init: bool = False,
+        seed: int = 0,
+        quantization: Quantization = "none",
+    ) -> F:
+        """The model; options and errors are those of :func:`load_parts`."""
+        ...
+
+
+def loader(family: Callable[..., F], classes: Mapping[str, Any], processor_class: Any) -> Load[F]:
+    """The ``load`` of a family that has no options of its own.
+
+    Args:
+        family: made of module, processor and ``model_id``.
+        classes: see :func:`load_parts`.
+        processor_class: reads the processor.
+    """
+
+    def load(
+        model_id: str,
+        *,
+        dtype: str = "float32",
+        device: str = "cpu",
+        random_init: bool = False,
+        seed: int = 0,
+        quantization: Quantization = "none",
+    ) -> F:
+        module, processor = load_parts(
+            model_id,
+            classes,
+            processor_class,
+            dtype=dtype,
+            device=device,
+            random_init=random_init,
+            seed=seed,
+            quantization=quantization,
+        )
+        return family(module, processor, model_id=model_id)
+
+    return load
 
 
 def load_parts(

@@ -21,48 +21,12 @@ import torch
 from transformers import VoxtralForConditionalGeneration, VoxtralProcessor
 
 from asr_headroom.models.audio_llm import AudioLanguageModel
-from asr_headroom.models.parts import load_parts
+from asr_headroom.models.parts import loader
 from asr_headroom.models.protocols import Abilities
-from asr_headroom.models.quantization import Quantization
 
 __all__ = ["Voxtral", "load"]
 
 _LANGUAGES = ("en", "es", "fr", "pt", "hi", "de", "nl", "it")
-
-
-def load(
-    model_id: str,
-    *,
-    dtype: str = "float32",
-    device: str = "cpu",
-    random_init: bool = False,
-    seed: int = 0,
-    quantization: Quantization = "none",
-) -> Voxtral:
-    """Voxtral from a hub id, a local folder, or a folder with a PEFT adapter.
-
-    Args:
-        model_id: hub id or path.
-        dtype: of the weights; training wants float32.
-        device: where to put them; ``auto`` is the GPU where there is one.
-        random_init: keep architecture and processor, draw new weights.
-        seed: of the new weights.
-        quantization: of the weights; see :mod:`asr_headroom.models.quantization`.
-
-    Raises:
-        ModelError: not found, not Voxtral, or weights are missing, unexpected or damaged.
-    """
-    module, processor = load_parts(
-        model_id,
-        {"voxtral": VoxtralForConditionalGeneration},
-        VoxtralProcessor,
-        dtype=dtype,
-        device=device,
-        random_init=random_init,
-        seed=seed,
-        quantization=quantization,
-    )
-    return Voxtral(module, processor, model_id=model_id)
 
 
 class Voxtral(AudioLanguageModel):
@@ -122,3 +86,7 @@ class Voxtral(AudioLanguageModel):
 
     def _windows(self, num_samples: int) -> int:
         return max(1, -(-num_samples // self._extractor.n_samples))
+
+
+load = loader(Voxtral, {"voxtral": VoxtralForConditionalGeneration}, VoxtralProcessor)
+"""Voxtral from a hub id, a local folder, or a folder with a PEFT adapter (see ``parts.load_parts``)."""

@@ -202,10 +202,10 @@ class _Tape:
     def _logits(self) -> _Stage:
         supervised, matrix = self.work.supervised, self.shape.vocab_size * self.width
         log_probs = supervised * self.shape.vocab_size * _FLOAT
-        saved = log_probs + (matrix * self.item if self.work.bf16 else 0)
         if not self.all:
-            return _Stage(saved, working=2 * log_probs)
-        return _Stage(saved + supervised * self.width * self.item, matrix * _FLOAT, working=2 * log_probs)
+            return _Stage(log_probs, working=2 * log_probs)
+        # The head computes in float32 under autocast too.
+        return _Stage(log_probs + supervised * self.width * _FLOAT, matrix * _FLOAT, working=2 * log_probs)
 
     # ------------------------------------------------------------------ layers
 
