@@ -79,7 +79,7 @@ class TrainingForecast:
             *([f"dimensions: {self.source}"] if self.source else []),
             f"data: {self.utterances:,} utterances, {format_minutes(self.audio_seconds)} of audio{long}",
             f"steps: {plan.total_steps:,} of {plan.batch_size} utterances ({epochs:.2f} epochs), "
-            f"about {_seconds(plan.step_seconds)} each on this {self.device}",
+            f"about {_seconds(plan.step_seconds or 0.0)} each on this {self.device}",
             f"training: about {minutes[0]} ({minutes[1]} to {minutes[2]}), evaluations and guard not counted",
             f"memory: about {gigabytes[0]} GB at most ({gigabytes[1]} to {gigabytes[2]})",
         ]
