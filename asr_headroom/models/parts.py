@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,27 +16,10 @@ from asr_headroom.models.quantization import Quantization, place, quantized_opti
 
 __all__ = ["load_parts", "loader"]
 
-F = TypeVar("F", covariant=True)
+F = TypeVar("F")
 
 
-class Load(Protocol[F]):
-    """A family's ``load``."""
-
-    def __call__(
-        self,
-        model_id: str,
-        *,
-        dtype: str = "float32",
-        device: str = "cpu",
-        random_init: bool = False,
-        seed: int = 0,
-        quantization: Quantization = "none",
-    ) -> F:
-        """The model; options and errors are those of :func:`load_parts`."""
-        ...
-
-
-def loader(family: Callable[..., F], classes: Mapping[str, Any], processor_class: Any) -> Load[F]:
+def loader(family: Callable[..., F], classes: Mapping[str, Any], processor_class: Any) -> Callable[..., F]:
     """The ``load`` of a family that has no options of its own.
 
     Args:
