@@ -18,7 +18,7 @@ from asr_headroom.text.units import Unit
 
 __all__ = ["GuardFacts", "GuardRole", "GuardSet", "read_guard"]
 
-GuardRole = Literal["target", "guard", "nonspeech", "timestamps"]
+GuardRole = Literal["target", "guard", "nonspeech", "timestamps", "long-form"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class GuardSet:
     Attributes:
         name: of the set.
         role: ``target`` is the dev set, ``guard`` may veto, ``nonspeech`` holds silence and noise, ``timestamps``
-            counts hypotheses whose times cannot be used.
+            counts hypotheses whose times cannot be used, ``long-form`` holds utterances of dev joined to a minute.
         unit: of the rates.
         language: None where unknown or mixed.
         rates: [points] errors per reference unit; of non-speech, units put out per minute of audio.
@@ -90,7 +90,7 @@ class GuardFacts:
     @property
     def speech(self) -> tuple[GuardSet, ...]:
         """Sets with an error rate."""
-        return tuple(measured for measured in self.sets if measured.role in ("target", "guard"))
+        return tuple(measured for measured in self.sets if measured.role in ("target", "guard", "long-form"))
 
 
 def read_guard(run: RunInfo) -> GuardFacts | None:

@@ -10,14 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from asr_headroom.data.long_form import MAX_SECONDS, joined_utterances
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.data.nonspeech import nonspeech_utterances
 from asr_headroom.errors import DataError
 from asr_headroom.evaluate.timestamps import count_unusable_times
 from asr_headroom.evaluate.transcribe import count_utterances
 from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.metrics.significance import MIN_CLUSTERS_TO_JUDGE
 from asr_headroom.models.decoding import DecodingOptions
-from asr_headroom.models.protocols import Recognizer
+from asr_headroom.models.protocols import Recognizer, Trainable
 from asr_headroom.stages.data import Loaded
 from asr_headroom.text.normalize import get_normalizer, normalizer_for_language
 from asr_headroom.train.guard import EvaluationSet, Measure, Role
@@ -31,6 +33,11 @@ _NONSPEECH_SECONDS = 8.0
 
 _TIMED_UTTERANCES = 40
 """Of dev, whose times are looked at where a family gives any."""
+
+_LONG_FORM = DecodingOptions(max_new_tokens=600)
+"""Ten tokens a second, for a minute."""
+_LONG_FORM_ROWS = 8
+"""Joined recordings last about so many times as long as utterances, so that many fewer are decoded together."""
 
 
 def evaluation_set(loaded: Loaded, role: Role, *, normalizer: str | None, seed: int) -> EvaluationSet:
@@ -63,15 +70,23 @@ def evaluation_set(loaded: Loaded, role: Role, *, normalizer: str | None, seed: 
 
 
 def guard_sets(
-    model: Recognizer, dev: EvaluationSet, others: Sequence[EvaluationSet], *, chose_the_step: int
+    model: Trainable,
+    dev: EvaluationSet,
+    others: Sequence[EvaluationSet],
+    *,
+    chose_the_step: int,
+    long_form: int = 0,
 ) -> list[EvaluationSet]:
-    """What the guard compares on: dev, the other sets, times where the family gives any, generated silence and noise.
+    """What the guard compares on: dev, the other sets, generated silence and noise.
+
+    And times where the family gives any, and long recordings where it hears them whole.
 
     Args:
         model: gives sampling rate and longest recording.
         dev: all dev utterances, in the order in which they are taken for evaluations.
         others: guard sets.
         chose_the_step: of dev, the first so many; they come last here, as the step was chosen to suit them.
+        long_form: recordings joined of dev utterances, at most.
     """
     nonspeech = nonspeech_utterances(
         model.card.sampling_rate,
@@ -87,6 +102,7 @@ def guard_sets(
         replace(dev, utterances=ordered),
         *others,
         *([timed] if model.card.abilities.timestamps else []),
+        *_long_form_set(model, replace(dev, utterances=ordered), long_form),
         replace(dev, name="silence and noise", role="nonspeech", utterances=nonspeech),
     ]
 
@@ -97,15 +113,41 @@ def measure_in_batches(batch_size: int) -> Measure:
     def measure(model: Recognizer, eval_set: EvaluationSet) -> list[ErrorCounts]:
         if eval_set.role == "timestamps":
             return count_unusable_times(model, eval_set.utterances, DecodingOptions(), batch_size=batch_size)
+        is_long = eval_set.role == "long-form"
         return count_utterances(
             model,
             eval_set.utterances,
-            DecodingOptions(),
+            _LONG_FORM if is_long else DecodingOptions(),
             normalizer=eval_set.normalizer,
-            batch_size=batch_size,
+            batch_size=max(1, batch_size // _LONG_FORM_ROWS) if is_long else batch_size,
         )
 
     return measure
+
+
+def _long_form_set(model: Trainable, dev: EvaluationSet, count: int) -> list[EvaluationSet]:
+    """The set of joined recordings; none, which is said, where the family or the dev set has none to offer."""
+    if not count:
+        return []
+    limit = model.card.max_duration
+    if limit is not None and limit < MAX_SECONDS:
+        logger.info("guard: no long recordings are looked at, the model hears %g s at once and refuses longer", limit)
+        return []
+    joined = joined_utterances(
+        (u for u in dev.utterances if dev.normalizer(u.text) and model.check_target(u) is None),
+        count=count,
+        sampling_rate=model.card.sampling_rate,
+        # One that has more tokens than a decoder has positions would be cut, by the base as by all others.
+        takes=lambda utterance: model.check_target(utterance) is None,
+    )
+    if len(joined) < MIN_CLUSTERS_TO_JUDGE:
+        logger.info(
+            "guard: no long recordings are looked at, dev makes %d that the model takes and %d are needed to tell",
+            len(joined),
+            MIN_CLUSTERS_TO_JUDGE,
+        )
+        return []
+    return [replace(dev, name="long recordings", role="long-form", utterances=joined)]
 
 
 def _common_language(utterances: Sequence[Utterance]) -> str | None:

@@ -104,10 +104,22 @@ def load_setup(config: TrainStageConfig, load: LoadModel) -> TrainSetup:
         dev=dev,
         dev_targets=[replace(u, text=write_target(u.text, config.target_form, u.language)) for u in dev.utterances],
         # A fresh head has no base to fall back on.
-        guard_sets=[] if vocabulary else guard_sets(model, shuffled, others, chose_the_step=config.eval_utterances),
+        guard_sets=[] if vocabulary else _guard_sets(config, model, shuffled, others),
         facts=facts,
         vocabulary=vocabulary,
         models=[model],
+    )
+
+
+def _guard_sets(
+    config: TrainStageConfig, model: Trainable, dev: EvaluationSet, others: Sequence[EvaluationSet]
+) -> list[EvaluationSet]:
+    return guard_sets(
+        model,
+        dev,
+        others,
+        chose_the_step=config.eval_utterances,
+        long_form=config.guard.long_form if config.guard.enabled else 0,
     )
 
 

@@ -31,6 +31,10 @@ class GuardConfig:
     utterances: int = 200
     """Of dev and of each guard set, at most; fewer where the budget asks for it."""
 
+    long_form: int = 12
+    """Recordings of 40 to 60 s joined of dev utterances, at most, for families that hear them whole; 0 looks at none.
+    With fewer than about 12 no loss is certain enough to object."""
+
     margin: float = 0.5
     """Points of error rate that a guard set may lose for a gain ten times as large; 0 tolerates none beyond noise."""
 
@@ -43,6 +47,8 @@ class GuardConfig:
             problems.append(f"guard.points is {self.points}; it must be at least 1, the fine-tuned end")
         if self.utterances < 1:
             problems.append(f"guard.utterances is {self.utterances}; it must be at least 1")
+        if self.long_form < 0:
+            problems.append(f"guard.long_form is {self.long_form}; it must be at least 0")
         if not 0 <= self.margin < math.inf:
             problems.append(f"guard.margin is {self.margin}; it must be at least 0 and finite")
         if problems:

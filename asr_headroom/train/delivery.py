@@ -173,7 +173,8 @@ class Delivery:
         return known
 
     def _sized(self, sizes: Sizes) -> list[EvaluationSet]:
-        return [eval_set.first(sizes.guard_utterances) for eval_set in self.sets]
+        sets = [eval_set for eval_set in self.sets if sizes.long_form or eval_set.role != "long-form"]
+        return [eval_set.first(sizes.guard_utterances) for eval_set in sets]
 
     def _save(self, **changes: Any) -> None:
         self.record.save(**changes, minutes=self.ledger.minutes)

@@ -55,7 +55,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Role = Literal["target", "guard", "nonspeech", "timestamps"]
+Role = Literal["target", "guard", "nonspeech", "timestamps", "long-form"]
 
 _LEVEL = 0.05
 _KEPT_SHARE = 0.8
@@ -83,7 +83,7 @@ class EvaluationSet:
         name: for tables.
         role: ``target``: the dev set, where the gain must show; ``guard``: no harm wanted here; ``nonspeech``: silence
             and noise, where every word is a hallucination; ``timestamps``: a hypothesis whose times cannot be used is
-            an error, and each utterance counts once.
+            an error, and each utterance counts once; ``long-form``: utterances of dev joined to a minute.
         utterances: in the order in which they are taken when not all can be afforded.
         normalizer: of the scores.
     """
@@ -94,17 +94,18 @@ class EvaluationSet:
     normalizer: Normalizer
 
     def first(self, count: int) -> EvaluationSet:
-        """The set with its first ``count`` utterances; silence and noise are few, and stay whole."""
-        utterances = self.utterances if self.role == "nonspeech" else self.utterances[:count]
+        """The set with its first ``count`` utterances; made recordings (silence, noise, joined) are few, all stay."""
+        utterances = self.utterances if self.role in ("nonspeech", "long-form") else self.utterances[:count]
         return replace(self, utterances=utterances)
 
     @cached_property
     def clustering(self) -> Clustering:
         """What is resampled as a whole: speakers where there are enough, else sentences, else utterances."""
-        if self.role == "nonspeech":
+        if self.role in ("nonspeech", "long-form"):
             everyone = [utterance.id for utterance in self.utterances]
             clustering = choose_clusters([None] * len(everyone), everyone, "utterance")
-            return replace(clustering, population="new silence and noise of these kinds")
+            kind = "silence and noise of these kinds" if self.role == "nonspeech" else "long recordings of these voices"
+            return replace(clustering, population=f"new {kind}")
         sentences = [self.normalizer(utterance.text) for utterance in self.utterances]
         return choose_clusters([utterance.speaker for utterance in self.utterances], sentences)
 

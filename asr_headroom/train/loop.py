@@ -399,16 +399,25 @@ class Training:
                 seconds = (self._clock() - start) / len(few.utterances)
         sizes = evaluation_sizes(
             self.config,
-            guard_sets=sum(eval_set.role != "nonspeech" for eval_set in self._guard_sets),
+            guard_sets=sum(eval_set.role not in ("nonspeech", "long-form") for eval_set in self._guard_sets),
             nonspeech=sum(len(s.utterances) for s in self._guard_sets if s.role == "nonspeech"),
+            long_form=self._long_form_utterances(),
             seconds_per_utterance=self._agreed(seconds),
             budget_seconds=self._budget_seconds,
             guard_budget_seconds=self._guard_budget_seconds,
         )
         if sizes.eval_utterances < min(self.config.eval_utterances, len(self._dev.utterances)):
             self._say("the budget holds evaluations of %d dev utterances", sizes.eval_utterances)
+        if not sizes.long_form:
+            self._say("the budget does not hold long recordings; the guard looks at none")
         self._save_record(sizes=dataclasses.asdict(sizes))
         return sizes
+
+    def _long_form_utterances(self) -> float:
+        """Dev utterances that last as long as the joined recordings."""
+        joined = [u.measured_duration() for s in self._guard_sets if s.role == "long-form" for u in s.utterances]
+        durations = [utterance.measured_duration() for utterance in self._dev.utterances]
+        return sum(joined) * len(durations) / max(sum(durations), 1e-9)
 
     def _frozen_plan(self) -> Plan:
         if self._record.values.get("plan"):
@@ -477,7 +486,7 @@ class Training:
     def _make_watch(self) -> DamageWatch:
         guard = self.config.guard
         return DamageWatch(
-            [eval_set for eval_set in self._guard_sets if eval_set.role != "target"] if guard.every_eval else [],
+            [s for s in self._guard_sets if s.role not in ("target", "long-form")] if guard.every_eval else [],
             self._evaluation.measured,
             margin=guard.margin,
             stored=self._record.values.get("watch", {}),

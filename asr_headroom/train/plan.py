@@ -27,6 +27,8 @@ _MIN_EVALUATIONS = 3
 _MIN_UTTERANCES = 10
 _PLANNED_POINTS = 3
 """Of the guard, under a budget: it often needs no more, and measures further ones in time that is left over."""
+_LONG_FORM_SHARE = 0.25
+"""Of what the guard may transcribe under a budget, that joined recordings may take; they are left out beyond it."""
 _SAFETY_SECONDS = 1.0
 """Kept back, so that writing the last files does not overdraw the budget."""
 
@@ -75,11 +77,13 @@ class Sizes:
         eval_utterances: of dev, at each evaluation.
         guard_utterances: of dev and of each guard set, at each point of the guard.
         guard_points: points that the guard is sure to have time for, besides the base.
+        long_form: whether the guard looks at joined recordings too.
     """
 
     eval_utterances: int
     guard_utterances: int
     guard_points: int
+    long_form: bool = True
 
 
 def evaluation_sizes(
@@ -87,6 +91,7 @@ def evaluation_sizes(
     *,
     guard_sets: int,
     nonspeech: int = 0,
+    long_form: float = 0.0,
     seconds_per_utterance: float = 0.0,
     budget_seconds: float | None = None,
     guard_budget_seconds: float | None = None,
@@ -98,8 +103,9 @@ def evaluation_sizes(
 
     Args:
         config: what is wanted.
-        guard_sets: sets the guard compares on, dev included, silence and noise not; 0 without a guard.
+        guard_sets: sets the guard compares on, dev included, made recordings not; 0 without a guard.
         nonspeech: clips of silence and noise.
+        long_form: joined recordings, as so many utterances of dev as last as long.
         seconds_per_utterance: measured.
         budget_seconds: of the run; None is no limit.
         guard_budget_seconds: what the guard's share is taken of; the same unless the run is one of several.
@@ -110,10 +116,13 @@ def evaluation_sizes(
     seconds = max(seconds_per_utterance, 1e-9)
     affordable = int((_EVALUATION_SHARE - _GUARD_SHARE) * budget_seconds / (_MIN_EVALUATIONS * seconds))
     guarded, points = min(wanted, _MIN_UTTERANCES), 1
-    for tried in range(min(config.guard.points, _PLANNED_POINTS), 0, -1):
-        # The base is measured as well.
-        utterances = _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / (seconds * (tried + 1))
-        fitting = int((utterances - nonspeech) / max(guard_sets, 1))
+    planned = min(config.guard.points, _PLANNED_POINTS)
+    # Utterances that the guard's share pays for; the base is measured as well.
+    affordable_guard = _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / seconds
+    keeps_long_form = long_form <= _LONG_FORM_SHARE * affordable_guard / (planned + 1)
+    made = nonspeech + (long_form if keeps_long_form else 0.0)
+    for tried in range(planned, 0, -1):
+        fitting = int((affordable_guard / (tried + 1) - made) / max(guard_sets, 1))
         if fitting >= guarded:
             guarded, points = min(wanted, fitting), tried
             break
@@ -121,6 +130,7 @@ def evaluation_sizes(
         eval_utterances=min(config.eval_utterances, max(affordable, _MIN_UTTERANCES)),
         guard_utterances=guarded,
         guard_points=points,
+        long_form=keeps_long_form,
     )
 
 

@@ -71,3 +71,17 @@ def test_the_guard_gives_up_utterances_before_points():
     assert (tight.guard_utterances, tight.guard_points) == (14, 1)
     least = evaluation_sizes(config, budget_seconds=1, **shares)
     assert (least.eval_utterances, least.guard_utterances, least.guard_points) == (10, 10, 1)
+
+
+def test_long_recordings_are_paid_for_or_left_out():
+    config = TrainConfig(num_train_epochs=1)
+    shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.5}
+    assert evaluation_sizes(config, **shares, long_form=1e6).long_form, "without a budget there is time"
+    # 15 % of 3,600 s are 1,080 utterances: 270 at the base and each of three points.
+    held = evaluation_sizes(config, **shares, long_form=60, budget_seconds=3600)
+    assert held.long_form
+    assert held.guard_utterances == (270 - 16 - 60) // 2
+    left_out = evaluation_sizes(config, **shares, long_form=70, budget_seconds=3600)
+    assert not left_out.long_form
+    assert left_out.guard_utterances == (270 - 16) // 2
+    assert evaluation_sizes(config, **shares, budget_seconds=3600).long_form, "nothing to leave out is not said"
