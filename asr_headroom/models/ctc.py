@@ -35,7 +35,7 @@ from asr_headroom.models.ctc_paths import ctc_nats, draw_paths, frames_needed, t
 from asr_headroom.models.ctc_search import collapse, prefix_beam_search
 from asr_headroom.models.ctc_text import CtcText
 from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
-from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision
+from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision, keep_head_exact
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
 from asr_headroom.models.sampling import joined_padded, joined_rows, no_log_probs
@@ -118,6 +118,7 @@ class CtcModel(abc.ABC):
         self.vocabulary = vocabulary
         # Any: transformers attaches half of what is used here at run time, where no type checker sees it.
         self._core: Any = base_module(module)
+        keep_head_exact(self._core.get_submodule(head))
         self._blank_id: int = self._core.config.pad_token_id
         self._text = CtcText(
             processor.tokenizer, self._core.config.vocab_size, self._blank_id, vocabulary, model_id=model_id

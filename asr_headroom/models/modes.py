@@ -1,4 +1,7 @@
-"""Which mode a module runs in: evaluation for a while, batch norm with its stored statistics always, no autocast."""
+"""Which mode a module runs in: evaluation for a while, batch norm with its stored statistics always, no autocast.
+
+Heads too: their logits are those of float32 products, as :func:`asr_headroom.models.sampling.head_logits` explains.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["evaluating", "freeze_batch_norm", "full_precision", "switch_off_layer_drop"]
+__all__ = [
+    "evaluating",
+    "freeze_batch_norm",
+    "full_precision",
+    "keep_head_exact",
+    "switch_off_layer_drop",
+]
 
 
 @contextmanager
@@ -28,6 +37,18 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def full_precision() -> torch.autocast:
     """No mixed precision inside, for features on the CPU: in bfloat16 quiet bins vanish, and NumPy has no such type."""
     return torch.autocast("cpu", enabled=False)
+
+
+def keep_head_exact(head: nn.Module) -> None:
+    """Makes a head inside a library's forward pass compute in its weights' precision, under autocast too.
+
+    For heads that cannot be called on their own (:func:`asr_headroom.models.sampling.head_logits` is for those that
+    can). The product that autocast made is thrown away and no gradient flows through it. A second call changes nothing.
+    """
+    for part in head.modules():
+        is_layer = not list(part.children()) and hasattr(part, "weight")
+        if is_layer and _in_own_precision not in part._forward_hooks.values():
+            part.register_forward_hook(_in_own_precision)
 
 
 def switch_off_layer_drop(module: nn.Module) -> None:
@@ -58,3 +79,11 @@ def freeze_batch_norm(module: nn.Module) -> int:
 
 def _use_stored_statistics(layer: nn.Module, _: Any) -> None:
     layer.eval()
+
+
+def _in_own_precision(layer: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    (hidden,) = args
+    if not torch.is_autocast_enabled(hidden.device.type):
+        return output
+    with torch.autocast(hidden.device.type, enabled=False):
+        return layer.forward(hidden.to(layer.weight.dtype))  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ from asr_headroom.models.modes import evaluating, freeze_batch_norm, switch_off_
 from asr_headroom.models.parts import load_parts
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
-from asr_headroom.models.sampling import no_log_probs
+from asr_headroom.models.sampling import head_logits, no_log_probs
 from asr_headroom.models.transducer_decoding import Transducer, TransducerEncoded, Walk, draw_walks, greedy_walks
 from asr_headroom.models.transducer_lattice import Steps, joint_arcs, sequence_log_probs
 
@@ -330,7 +330,7 @@ class ParakeetTransducer:
         core, model = self._core, self._model
         start = labels.new_full((len(labels), 1), model.blank_id)
         arcs = joint_arcs(
-            lambda total: core.joint.head(core.joint.activation(total)),
+            lambda total: head_logits(core.joint.head, core.joint.activation(total)),
             encoded.frames[rows],
             core.decoder(torch.cat([start, labels], dim=1)),
             labels,

@@ -24,7 +24,7 @@ def loading_snippet(directory: str | Path) -> str:
         directory: with ``config.json``, or an adapter whose base is at hand.
 
     Raises:
-        ModelError: the folder holds neither, or is of a type that no family here reads.
+        ModelError: the folder holds neither, its config is damaged, or is of a type that no family here reads.
     """
     folder = str(directory)
     base = read_adapter_base(folder)
@@ -56,7 +56,12 @@ def loading_snippet(directory: str | Path) -> str:
 def _config(source: str) -> dict[str, Any]:
     path = Path(source) / "config.json"
     if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"{path}: cannot be read ({error}); copy it again from where the model was saved"
+            ) from error
     from transformers import PretrainedConfig
 
     from asr_headroom.models.checkpoints import load_pretrained

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from asr_headroom.models.decoding import LoopGuard, SamplingOptions
-from asr_headroom.models.sampling import joined_padded, joined_rows, pick, restricted_log_probs
+from asr_headroom.models.sampling import head_logits, joined_padded, joined_rows, pick, restricted_log_probs
 
 __all__ = ["Transducer", "TransducerEncoded", "Walk", "draw_walks", "greedy_walks"]
 
@@ -196,7 +196,8 @@ def _walk(
     prediction, state = _predict(model, rows.new_full((len(rows), 1), model.blank_id), None)
     while going:
         frame = place.frame.clamp(max=encoded.frames.shape[1] - 1)
-        logits = model.core.joint(prediction, encoded.frames[rows, frame])
+        joint = model.core.joint
+        logits = head_logits(joint.head, joint.activation(prediction + encoded.frames[rows, frame]))
         tokens, steps = choose(logits, place)
         inside = _inside(tokens == model.blank_id, steps, place)
         after = _Place(place.frame + steps, place.length)

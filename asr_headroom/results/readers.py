@@ -171,7 +171,8 @@ def _with_references(hypotheses: Side, reference_path: Path, intersect: bool) ->
     else:
         with_ids, without = (path, reference_path) if named[0] else (reference_path, path)
         raise ResultsError(
-            f"{with_ids}: names its utterances, but {without} does not; give both with ids, or both without"
+            f"{with_ids}: names its utterances, but {without} does not; write {without.name} with ids (JSON lines with "
+            "id and text, or each line as 'ID TEXT')"
         )
     entries = [entry for entry in entries if not entry.extras.get("ignored")]
     return Side(path, kind, entries, {**references.head, **hypotheses.head}, notes)

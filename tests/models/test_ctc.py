@@ -15,6 +15,9 @@ from asr_headroom.models.ctc import CtcEncoded
 from asr_headroom.models.ctc_paths import ctc_nats, draw_paths, frames_needed, text_log_probs
 from asr_headroom.models.ctc_search import collapse, prefix_beam_search
 from asr_headroom.models.decoding import Hypothesis, SamplingOptions
+from asr_headroom.models.lora import LoraConfig, attach_lora
+from asr_headroom.testing.synthetic import tone_utterance
+from asr_headroom.testing.tiny import tiny_mel_ctc, tiny_whisper_ctc
 from asr_headroom.testing.tiny.wav2vec2_ctc import tiny_wav2vec2_ctc
 
 BLANK = 1
@@ -173,3 +176,26 @@ def test_hypotheses_that_do_not_fit_the_rows_are_refused():
         model.log_prob(encoded, [Hypothesis(text="", token_ids=(5, 5, 6))], SamplingOptions())
     with pytest.raises(ShapeError, match="2 hypotheses for 1 rows"):
         model.log_prob(encoded, [fits, fits], SamplingOptions())
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        tiny_wav2vec2_ctc,
+        tiny_whisper_ctc,
+        lambda: tiny_mel_ctc(kind="parakeet"),
+        lambda: tiny_mel_ctc(kind="lasr"),
+        lambda: tiny_mel_ctc(kind="granite"),
+    ],
+)
+def test_logits_are_not_rounded_to_half_precision_under_autocast(make, adapted):
+    model = attach_lora(make(), LoraConfig(rank=2)) if adapted else make()
+    batch = model.collate([tone_utterance("abc")])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model.encode(batch).logits
+        loss = model.loss(batch).nats
+    assert logits.dtype == torch.float32
+    assert (logits != logits.bfloat16().float()).float().mean() > 0.9
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.module.parameters())

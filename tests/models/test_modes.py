@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from asr_headroom.models.modes import evaluating, freeze_batch_norm
+from asr_headroom.models.modes import evaluating, freeze_batch_norm, keep_head_exact
 
 
 def network():
@@ -46,3 +46,23 @@ def test_a_frozen_batch_norm_uses_and_keeps_its_statistics_while_training():
     assert len(module[1]._forward_pre_hooks) == 1
     module(inputs).sum().backward()
     assert module[1].weight.grad is not None
+
+
+@pytest.mark.parametrize("head", [nn.Linear(8, 5), nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 5))])
+def test_a_head_computes_in_float32_under_autocast_and_passes_gradients_once(head):
+    hidden = torch.randn(3, 8)
+    expected = head(hidden)
+    expected.sum().backward()
+    gradients = [parameter.grad.clone() for parameter in head.parameters()]
+    head.zero_grad()
+    keep_head_exact(head)
+    keep_head_exact(head)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = copy.deepcopy(head)(hidden)
+        logits = head(hidden)
+    assert torch.equal(logits, expected)
+    assert torch.equal(found, expected), "a copy, such as PEFT makes of a head, is no worse"
+    logits.sum().backward()
+    for parameter, gradient in zip(head.parameters(), gradients, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+    assert all(len(layer._forward_hooks) == 1 for layer in head.modules() if isinstance(layer, nn.Linear))

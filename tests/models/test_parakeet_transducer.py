@@ -168,3 +168,17 @@ def test_very_short_and_empty_are_possible():
 def test_durations_without_zero_or_one_are_refused():
     with pytest.raises(ModelError, match="lack 0 or 1"):
         tiny_parakeet_tdt(durations=(1, 2, 4))
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_joint_logits_are_not_rounded_to_half_precision_under_autocast(make):
+    model = make()
+    seen: list[torch.dtype] = []
+    model.module.joint.head.register_forward_hook(lambda layer, args, output: seen.append(output.dtype))
+    batch = model.collate([tone_utterance("abc")])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.loss(batch)
+        in_loss, drawn = len(seen), model.sample(model.encode(batch), SamplingOptions(num_samples=1, max_new_tokens=3))
+    assert drawn
+    assert 0 < in_loss < len(seen)
+    assert set(seen) == {torch.float32}

@@ -95,3 +95,10 @@ def test_a_folder_of_no_family_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="'bert', which no family here reads"):
         loading_snippet(tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "whisp', "[1, 2]", ""])
+def test_a_damaged_config_is_told(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=r"config.json: cannot be read .*copy it again"):
+        loading_snippet(tmp_path)

@@ -79,6 +79,15 @@ def test_what_is_missing_is_named_before_any_model_is_loaded(tones, heard, tmp_p
         bench(config(tones, tmp_path, short, models=("no/such-model",)))
 
 
+def test_plain_lines_without_ids_are_told_what_they_lack(tones, heard, tmp_path):
+    plain = tmp_path / "plain.txt"
+    plain.write_text("".join(json.loads(line)["hypothesis"] + "\n" for line in heard.read_text().splitlines()))
+    with pytest.raises(
+        ResultsError, match=r"but .*plain.txt does not; write plain.txt with ids \(JSON lines .* 'ID TEXT'"
+    ):
+        bench(config(tones, tmp_path, plain))
+
+
 def test_a_file_of_another_test_is_refused(tones, utterances, tmp_path):
     strangers = write(tmp_path / "a.jsonl", [{"id": f"x{i}", "hypothesis": "a"} for i in range(8)])
     with pytest.raises(ResultsError, match=r"none of its 8 ids \(such as 'x0'\) is among the 8 of"):
