@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,14 +86,18 @@ class RlStageConfig(RlConfig, TrainStageConfig):
         return self.learning_rate if self.learning_rate is not None else _LEARNING_RATE[self.method]
 
 
-def rl(config: RlStageConfig) -> Path:
+def rl(config: RlStageConfig, *, clock: Callable[[], float] = time.monotonic) -> Path:
     """Runs or resumes the training; returns the folder of the model that is delivered.
+
+    Args:
+        config: model, data, settings.
+        clock: for the budget and the minutes.
 
     Raises:
         AsrHeadroomError: data, model, budget or disk do not allow it; the message says which and what to do.
     """
     check_keywords(config)
-    return train_with(config, _RlRunner())
+    return train_with(config, _RlRunner(clock=clock))
 
 
 def check_keywords(config: RlStageConfig) -> None:
@@ -109,8 +114,8 @@ def check_keywords(config: RlStageConfig) -> None:
 class _RlRunner(SettingRunner):
     """Runs or resumes one training with the objective of reinforcement learning."""
 
-    def __init__(self) -> None:
-        super().__init__(_load_start)
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(_load_start, clock=clock)
 
     def __call__(
         self, config: TrainStageConfig, *, facts: Mapping[str, Any] | None = None, **options: Any

@@ -8,7 +8,8 @@ on to the guard. The settings are in :mod:`asr_headroom.stages.train_config`, wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,13 +49,17 @@ _READ_BY_TRAINING_ALONE = frozenset(
 """Settings that change neither data nor model as they are read, but for method scratch; all others are taken to."""
 
 
-def train(config: TrainStageConfig) -> Path:
+def train(config: TrainStageConfig, *, clock: Callable[[], float] = time.monotonic) -> Path:
     """Runs or resumes the training; returns the folder of the model that is delivered.
+
+    Args:
+        config: model, data, settings.
+        clock: for the budget and the minutes.
 
     Raises:
         AsrHeadroomError: data, model, budget or disk do not allow it; the message says which and what to do.
     """
-    return train_with(config, SettingRunner())
+    return train_with(config, SettingRunner(clock=clock))
 
 
 def train_with(config: TrainStageConfig, run: SettingRunner) -> Path:
@@ -95,11 +100,12 @@ class SettingRunner:
 
     Args:
         load: reads the model of a config, with the vocabulary of a fresh head; by default as it lies there.
+        clock: for the budget and the minutes.
     """
 
-    def __init__(self, load: LoadModel | None = None) -> None:
-        self._load = load or load_from_registry
-        self._ledger = Ledger()
+    def __init__(self, load: LoadModel | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._load, self._clock = load or load_from_registry, clock
+        self._ledger = Ledger(clock=clock)
         self._setups: dict[str, TrainSetup] = {}
 
     def __call__(
@@ -132,7 +138,7 @@ class SettingRunner:
             facts["mixture"] = {"quotas": mixture.quotas, "repetitions": mixture.repetitions}
         if augmentation:
             facts["augment"] = augmentation_facts(augmentation)
-        spent, self._ledger = self._ledger, Ledger()
+        spent, self._ledger = self._ledger, Ledger(clock=self._clock)
         return Training(
             model,
             setup.train_data.utterances,
@@ -145,6 +151,7 @@ class SettingRunner:
             augmentation=augmentation,
             facts=facts,
             ledger=spent,
+            clock=self._clock,
             flops=None if setup.vocabulary else step_flops(config.model, config, full_window=config.window == "full"),
             **options,
         ).run()

@@ -205,8 +205,13 @@ def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin
     """
     judged = _Judgement(points, sets, margin)
     if not judged.better:
-        best = min(points, key=lambda point: judged.gains[point].difference)
-        return 0.0, f"no point beats the base on dev beyond noise (the best: {_change(judged.gains[best])})"
+        best = _change(judged.gains[min(points, key=lambda point: judged.gains[point].difference)])
+        clustering = sets[0].eval_set.clustering
+        # The p-value where all clusters agree, by the sign-flip test that so few are held to.
+        if 2.0 ** (1 - clustering.num_clusters) >= _LEVEL / len(points):
+            few = f"{clustering.num_clusters} clusters, by {clustering.by}: a gain in all of them could be chance"
+            return 0.0, f"dev is too small to tell ({few}; the best: {best})"
+        return 0.0, f"no point beats the base on dev beyond noise (the best: {best})"
     if not judged.fit:
         return 0.0, f"the gain on dev ({_change(judged.gains[judged.best])}) is paid for elsewhere: {judged.price()}"
     chosen = judged.chosen()

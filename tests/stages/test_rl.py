@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 
@@ -16,9 +17,10 @@ from asr_headroom.models.decoding import Hypothesis
 from asr_headroom.models.lora import LoraConfig, attach_lora
 from asr_headroom.models.registry import load_model
 from asr_headroom.rl.config import RewardConfig
-from asr_headroom.stages.rl import RlStageConfig, make_reward
+from asr_headroom.stages.rl import RlStageConfig, make_reward, rl
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
+from asr_headroom.train.config import GuardConfig
 
 
 @pytest.fixture
@@ -70,6 +72,16 @@ def test_updates_of_low_rank_are_merged_and_the_new_ones_name_the_merged_base(tm
     rows = [json.loads(line) for line in (output / "rollouts.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1]
     assert {"reward", "error", "oracle", "unique", "tied", "entropy"} <= rows[0]["watched"].keys()
+
+
+def test_minutes_go_by_the_clock_that_is_given(tmp_path, data):
+    ticks = itertools.count()
+    config = RlStageConfig(
+        init=str(tmp_path / "tiny"), train=(data,), dev=data, output=str(tmp_path / "rl"), window="fit", max_steps=1,
+        max_new_tokens=6, guard=GuardConfig(enabled=False),
+    )  # fmt: skip
+    rl(config, clock=lambda: 3600.0 * next(ticks))
+    assert sum(json.loads((tmp_path / "rl/train.json").read_text())["minutes"].values()) > 600
 
 
 def test_another_start_in_the_same_folder_is_refused(tmp_path, data, capsys):

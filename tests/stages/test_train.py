@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +49,15 @@ def test_a_trained_model_is_benched_as_the_child_of_its_base(tiny_model, tones, 
     # Two layers with three attentions in all each, four square projections, rank 32 on both sides.
     assert trained == (2 * 3 * 4 * 2 * 32 * 32 if method == "lora" else base - positions)
     assert result.run.minutes["train train"] > 0
+
+
+def test_budget_and_minutes_go_by_the_clock_that_is_given(tiny_model, tones, tmp_path):
+    ticks = itertools.count(step=5.0)
+    budgeted = config(tiny_model, tones, tmp_path, max_steps=10_000, eval_steps=10_000, budget="60m")
+    train(budgeted, clock=lambda: float(next(ticks)))
+    record = json.loads((tmp_path / "run/train.json").read_text())
+    assert record["reason"] == "budget"  # after seconds by the wall
+    assert 58 < sum(record["minutes"].values()) <= 61
 
 
 def test_scratch_starts_from_new_weights(tiny_model, tones, tmp_path):
