@@ -29,7 +29,15 @@ from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.audio_llm_hypotheses import AudioLlmEncoded, PromptContinuation, score_rows
 from asr_headroom.models.checkpoints import base_module
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.decoding import (
+    GREEDY,
+    ONE_GROUP,
+    BeamGroups,
+    DecodingOptions,
+    Hypothesis,
+    LoopGuard,
+    SamplingOptions,
+)
 from asr_headroom.models.languages import told_language
 from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision
@@ -292,7 +300,9 @@ class AudioLanguageModel(abc.ABC):
         return [hypotheses[i : i + options.num_samples] for i in range(0, len(hypotheses), options.num_samples)]
 
     @torch.no_grad()
-    def nbest(self, encoded: AudioLlmEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
+    def nbest(
+        self, encoded: AudioLlmEncoded, beam_size: int, options: SamplingOptions, groups: BeamGroups = ONE_GROUP
+    ) -> list[list[Hypothesis]]:
         """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
         if not len(encoded):
             return []
@@ -305,6 +315,7 @@ class AudioLanguageModel(abc.ABC):
                 max_new_tokens=min(options.max_new_tokens, self._room(encoded)),
                 beam_size=beam_size,
                 returned=beam_size,
+                groups=groups,
             )
         return [distinct_texts(self._hypothesis(tokens, _FREE) for tokens in lists) for lists in found]
 

@@ -29,12 +29,20 @@ import torch
 from torch import nn
 
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.errors import DataError, ShapeError
+from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.checkpoints import base_module
 from asr_headroom.models.ctc_paths import ctc_nats, draw_paths, frames_needed, text_log_probs
 from asr_headroom.models.ctc_search import collapse, prefix_beam_search
 from asr_headroom.models.ctc_text import CtcText
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.decoding import (
+    GREEDY,
+    ONE_GROUP,
+    BeamGroups,
+    DecodingOptions,
+    Hypothesis,
+    LoopGuard,
+    SamplingOptions,
+)
 from asr_headroom.models.modes import evaluating, freeze_batch_norm, full_precision, keep_head_exact
 from asr_headroom.models.protocols import Abilities, Batch, LossSum, ModelCard, TargetScores, TokenLogProbs
 from asr_headroom.models.quantization import count_parameters, precision
@@ -289,8 +297,19 @@ class CtcModel(abc.ABC):
         return [found[i : i + options.num_samples] for i in range(0, len(found), options.num_samples)]
 
     @torch.no_grad()
-    def nbest(self, encoded: CtcEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
-        """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
+    def nbest(
+        self, encoded: CtcEncoded, beam_size: int, options: SamplingOptions, groups: BeamGroups = ONE_GROUP
+    ) -> list[list[Hypothesis]]:
+        """At most ``beam_size`` hypotheses of different text per row, by total log-probability.
+
+        Raises:
+            ModelError: more than one group of beams is asked for.
+        """
+        if groups.count > 1:
+            raise ModelError(
+                f"'{self.card.model_id}' ({self.card.family}) has no diverse beam search: its beams walk over frames, "
+                "and have no positions in the text at which groups could avoid each other; take nbest beam or sample"
+            )
         if not len(encoded):
             return []
         rows = []

@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 from asr_headroom.errors import ConfigError
 
-__all__ = ["GREEDY", "DecodingOptions", "Hypothesis", "LoopGuard", "SamplingOptions", "Segment"]
+__all__ = [
+    "GREEDY",
+    "ONE_GROUP",
+    "BeamGroups",
+    "DecodingOptions",
+    "Hypothesis",
+    "LoopGuard",
+    "SamplingOptions",
+    "Segment",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,39 @@ class DecodingOptions:
 
 GREEDY = DecodingOptions()
 """The default of every protocol: greedy search, each utterance's own language, loop guard on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamGroups:
+    """Diverse beam search (Vijayakumar et al., 2016, arXiv:1610.02424): groups that avoid each other's tokens."""
+
+    count: int = 1
+    """Groups of equally many beams; 1 is a common beam search."""
+
+    penalty: float = 0.0
+    """Nats that a token costs for each beam of an earlier group that takes it at the same position."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"{self.count} groups of beams; there must be at least 1")
+        if not 0 <= self.penalty < math.inf:
+            raise ConfigError(
+                f"the penalty between groups of beams is {self.penalty}; it must be at least 0 and finite"
+            )
+
+    def beams_of_each(self, beam_size: int) -> int:
+        """Beams of one group.
+
+        Raises:
+            ConfigError: the groups cannot be equally large.
+        """
+        if beam_size % self.count:
+            raise ConfigError(f"{beam_size} beams do not make {self.count} equal groups; give a multiple")
+        return beam_size // self.count
+
+
+ONE_GROUP = BeamGroups()
+"""All beams in one group: a common beam search."""
 
 
 @dataclass(frozen=True, kw_only=True)

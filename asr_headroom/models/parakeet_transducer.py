@@ -30,7 +30,15 @@ from asr_headroom.audio.features import hide_spans
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.checkpoints import base_module
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, SamplingOptions, Segment
+from asr_headroom.models.decoding import (
+    GREEDY,
+    ONE_GROUP,
+    BeamGroups,
+    DecodingOptions,
+    Hypothesis,
+    SamplingOptions,
+    Segment,
+)
 from asr_headroom.models.fast_conformer import frame_seconds, log_mels
 from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating, freeze_batch_norm, switch_off_layer_drop
@@ -236,7 +244,9 @@ class ParakeetTransducer:
         ]
         return [scored[i : i + count] for i in range(0, len(scored), count)]
 
-    def nbest(self, encoded: TransducerEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
+    def nbest(
+        self, encoded: TransducerEncoded, beam_size: int, options: SamplingOptions, groups: BeamGroups = ONE_GROUP
+    ) -> list[list[Hypothesis]]:
         """Refused: search is greedy.
 
         Raises:

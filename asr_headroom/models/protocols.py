@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, SamplingOptions
+from asr_headroom.models.decoding import GREEDY, ONE_GROUP, BeamGroups, DecodingOptions, Hypothesis, SamplingOptions
 
 if TYPE_CHECKING:
     import torch
@@ -252,11 +252,14 @@ class Samplable(Trainable, Protocol):
         """
         ...
 
-    def nbest(self, encoded: Encoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
+    def nbest(
+        self, encoded: Encoded, beam_size: int, options: SamplingOptions, groups: BeamGroups = ONE_GROUP
+    ) -> list[list[Hypothesis]]:
         """The best hypotheses per row that a search finds, by total log-probability, the best first.
 
         At most ``beam_size``, of different texts; of ``options`` only ``max_new_tokens`` plays a part. They carry no
-        log-probabilities of their own: :meth:`log_prob` gives them.
+        log-probabilities of their own: :meth:`log_prob` gives them. A family that is not ``tokenwise`` refuses more
+        than one group: its search has no positions at which groups could avoid each other.
         """
         ...
 

@@ -26,7 +26,15 @@ from transformers import DynamicCache, EncoderDecoderCache
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.checkpoints import base_module
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.decoding import (
+    GREEDY,
+    ONE_GROUP,
+    BeamGroups,
+    DecodingOptions,
+    Hypothesis,
+    LoopGuard,
+    SamplingOptions,
+)
 from asr_headroom.models.languages import told_language
 from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating, freeze_batch_norm
@@ -332,7 +340,9 @@ class Seq2Seq(abc.ABC):
         return [hypotheses[i : i + count] for i in range(0, len(hypotheses), count)]
 
     @torch.no_grad()
-    def nbest(self, encoded: Seq2SeqEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
+    def nbest(
+        self, encoded: Seq2SeqEncoded, beam_size: int, options: SamplingOptions, groups: BeamGroups = ONE_GROUP
+    ) -> list[list[Hypothesis]]:
         """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
         if not len(encoded):
             return []
@@ -345,6 +355,7 @@ class Seq2Seq(abc.ABC):
                 max_new_tokens=min(options.max_new_tokens, self._room(encoded)),
                 beam_size=beam_size,
                 returned=beam_size,
+                groups=groups,
             )
         return [
             distinct_texts(hypothesis_of(tokens, self._end_id, _FREE, self._text) for tokens in found)

@@ -37,7 +37,15 @@ from asr_headroom.audio.features import hide_spans, log_mel
 from asr_headroom.data.manifest import Utterance
 from asr_headroom.errors import DataError, ModelError, ShapeError
 from asr_headroom.models.checkpoints import base_module, load_adapter, load_pretrained, read_adapter_base
-from asr_headroom.models.decoding import GREEDY, DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
+from asr_headroom.models.decoding import (
+    GREEDY,
+    ONE_GROUP,
+    BeamGroups,
+    DecodingOptions,
+    Hypothesis,
+    LoopGuard,
+    SamplingOptions,
+)
 from asr_headroom.models.languages import told_language
 from asr_headroom.models.markup import Markup
 from asr_headroom.models.modes import evaluating
@@ -52,6 +60,7 @@ from asr_headroom.models.sampling import (
     scored_ids,
 )
 from asr_headroom.models.search import distinct_texts, hypothesis_of
+from asr_headroom.models.stepwise import beam_tokens
 from asr_headroom.models.whisper_decoding import WhisperContinuation, WhisperEncoded, score, search
 from asr_headroom.models.whisper_encoder import Window, encode_features, pad_to_window, window_samples
 from asr_headroom.text.languages import macro_language
@@ -342,17 +351,30 @@ class Whisper:
         return [hypotheses[i : i + options.num_samples] for i in range(0, len(hypotheses), options.num_samples)]
 
     @torch.no_grad()
-    def nbest(self, encoded: WhisperEncoded, beam_size: int, options: SamplingOptions) -> list[list[Hypothesis]]:
+    def nbest(
+        self, encoded: WhisperEncoded, beam_size: int, options: SamplingOptions, groups: BeamGroups = ONE_GROUP
+    ) -> list[list[Hypothesis]]:
         """At most ``beam_size`` hypotheses of different text per row, by total log-probability."""
         if not len(encoded):
             return []
-        states = encoded.states[list(encoded.utterances)]
+        stored = self._core.generation_config
         with evaluating(self.module):
-            found = search(
-                self._core, states, encoded.prompts, beam_size, options.max_new_tokens, _FREE, returned=beam_size
+            continuation = WhisperContinuation(self._core, encoded, 1)
+            found = beam_tokens(
+                continuation.first_logits,
+                continuation,
+                end_ids={self._end_id},
+                max_new_tokens=min(options.max_new_tokens, self._room(encoded.prompts)),
+                beam_size=beam_size,
+                returned=beam_size,
+                groups=groups,
+                banned=stored.suppress_tokens or (),
+                banned_first=stored.begin_suppress_tokens or (),
             )
-        hypotheses = [hypothesis_of(tokens, self._end_id, _FREE, self._text) for tokens in found]
-        return [distinct_texts(hypotheses[i : i + beam_size]) for i in range(0, len(hypotheses), beam_size)]
+        return [
+            distinct_texts(hypothesis_of(tokens, self._end_id, _FREE, self._text) for tokens in lists)
+            for lists in found
+        ]
 
     def log_prob(
         self,

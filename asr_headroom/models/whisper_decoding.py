@@ -252,12 +252,10 @@ def search(
     beam_size: int,
     max_new_tokens: int,
     guard: LoopGuard,
-    *,
-    returned: int = 1,
 ) -> list[list[int]]:
-    """Greedy or beam search over encoded audio.
+    """Greedy or beam search over encoded audio, by mean log-probability per token, as Whisper does.
 
-    One list per row is chosen by mean log-probability per token, as Whisper does; several are ranked by their sum.
+    Lists of hypotheses are searched for by :func:`asr_headroom.models.stepwise.beam_tokens`.
 
     Args:
         core: a ``WhisperForConditionalGeneration``.
@@ -266,18 +264,16 @@ def search(
         beam_size: 1 is greedy.
         max_new_tokens: after the prompt, the end token counted.
         guard: stops greedy rows that loop.
-        returned: lists per row.
 
     Returns:
-        [rows x returned] token ids after the prompt, the end token last where there was one.
+        [rows] token ids after the prompt, the end token last where there was one.
     """
     stored = core.generation_config
     end = stored.eos_token_id[0] if isinstance(stored.eos_token_id, list) else stored.eos_token_id
     generation = GenerationConfig(
         max_length=min(prompt.shape[1] + max_new_tokens, core.config.max_target_positions),
         num_beams=beam_size,
-        num_return_sequences=returned,
-        length_penalty=1.0 if returned == 1 else 0.0,
+        length_penalty=1.0,
         do_sample=False,
         suppress_tokens=stored.suppress_tokens or None,
         begin_suppress_tokens=stored.begin_suppress_tokens or None,

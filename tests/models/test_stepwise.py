@@ -7,7 +7,8 @@ import itertools
 import pytest
 import torch
 
-from asr_headroom.models.decoding import LoopGuard
+from asr_headroom.errors import ConfigError
+from asr_headroom.models.decoding import BeamGroups, LoopGuard
 from asr_headroom.models.stepwise import beam_tokens, greedy_tokens
 
 END, ROWS, VOCAB, LIMIT = 3, 3, 4, 4
@@ -92,6 +93,97 @@ def test_a_narrow_beam_is_never_worse_than_greedy(seed):
         assert totals == sorted(totals, reverse=True)
         assert totals[0] >= table.total(row, tuple(greedy[row])) - 1e-6
     assert max(table.widths) <= 2 * ROWS
+
+
+def textbook_groups(table, row, beam_size, count, penalty):
+    """Diverse beam search as its paper writes it: every token of every beam, the groups one after the other."""
+    size = beam_size // count
+    beams = [[(0.0, ())] for _ in range(count)]
+    ended = [[] for _ in range(count)]
+    for position in range(LIMIT):
+        chosen = []  # tokens that beams of earlier groups went on with at this position
+        for group in range(count):
+            candidates = []
+            for score, tokens in beams[group]:
+                log_probs = table._logits[row][tokens].log_softmax(-1).tolist()
+                candidates += [
+                    (score + log_probs[token] - penalty * chosen.count(token), (*tokens, token))
+                    for token in range(VOCAB)
+                ]
+            candidates.sort(reverse=True)
+            ended[group] += [one for one in candidates[:size] if one[1][-1] == END]
+            ended[group] = sorted(ended[group], reverse=True)[:size]
+            going = [one for one in candidates if one[1][-1] != END][:size]
+            if len(ended[group]) == size:  # what cannot enter the group's list any more stops
+                going = [one for one in going if one[0] > ended[group][-1][0]]
+            beams[group] = going
+            chosen += [tokens[position] for _, tokens in going]
+    found = {tokens for g in range(count) for _, tokens in sorted(ended[g] + beams[g], reverse=True)[:size]}
+    return sorted(found, key=lambda tokens: -table.total(row, tokens))
+
+
+@pytest.mark.parametrize(("beam_size", "count"), [(4, 2), (4, 4), (6, 3), (6, 2), (3, 1)])
+@pytest.mark.parametrize("penalty", [0.3, 1.0, 5.0])
+def test_groups_of_beams_are_the_papers(beam_size, count, penalty):
+    differ = 0
+    for seed in range(6):
+        table = Table(seed=seed)
+        groups = BeamGroups(count=count, penalty=penalty)
+        found = beam_tokens(
+            table.first, table, end_ids={END}, max_new_tokens=LIMIT, beam_size=beam_size, returned=beam_size,
+            groups=groups,
+        )  # fmt: skip
+        fresh = Table(seed=seed)
+        common = beam_tokens(
+            fresh.first, fresh, end_ids={END}, max_new_tokens=LIMIT, beam_size=beam_size, returned=beam_size
+        )
+        for row, lists in enumerate(found):
+            assert [tuple(tokens) for tokens in lists] == textbook_groups(table, row, beam_size, count, penalty)
+        differ += found != common
+    assert (differ > 0) == (count > 1)
+
+
+def test_groups_that_avoid_each_other_at_any_price_begin_differently():
+    """All but the end token, which stays free."""
+    for seed in range(6):
+        table = Table(seed=seed)
+        groups = BeamGroups(count=3, penalty=1e6)
+        found = beam_tokens(
+            table.first, table, end_ids={END}, max_new_tokens=LIMIT, beam_size=3, returned=3, groups=groups
+        )
+        for lists in found:
+            first = [tokens[0] for tokens in lists if tokens[0] != END]
+            assert len(set(first)) == len(first)
+        assert any(len(lists) > 1 for lists in found)
+
+
+def test_groups_without_a_penalty_find_the_same():
+    table, narrow = Table(), Table()
+    options = {"end_ids": {END}, "max_new_tokens": LIMIT}
+    found = beam_tokens(table.first, table, beam_size=6, returned=6, groups=BeamGroups(count=3), **options)
+    assert found == beam_tokens(narrow.first, narrow, beam_size=2, returned=2, **options)
+
+
+def test_banned_tokens_are_not_taken_and_leave_the_others_probabilities():
+    table = Table(seed=1)
+    found = beam_tokens(
+        table.first, table, end_ids={END}, max_new_tokens=LIMIT, beam_size=300, returned=8, banned=[1], banned_first=[2]
+    )
+    for row, lists in enumerate(found):
+        expected = [tokens for tokens in table.every(row) if 1 not in tokens and tokens[0] != 2]
+        assert [tuple(tokens) for tokens in lists] == expected[:8]
+
+
+def test_groups_must_be_equally_large():
+    table = Table()
+    with pytest.raises(ConfigError, match="5 beams do not make 2 equal groups"):
+        beam_tokens(
+            table.first, table, end_ids={END}, max_new_tokens=LIMIT, beam_size=5, groups=BeamGroups(count=2, penalty=1)
+        )
+    with pytest.raises(ConfigError, match="at least 1"):
+        BeamGroups(count=0)
+    with pytest.raises(ConfigError, match="at least 0"):
+        BeamGroups(count=2, penalty=-1.0)
 
 
 def test_rows_that_stopped_are_dropped():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import GenerationConfig, GenerationMixin
+from transformers.modeling_outputs import BaseModelOutput
 
 from asr_headroom.errors import DataError, ShapeError
 from asr_headroom.models.decoding import DecodingOptions, Hypothesis, LoopGuard, SamplingOptions
@@ -189,6 +191,28 @@ def test_lists_are_ranked_by_total_log_probability_and_differ_in_text():
     single = model.nbest(encoded, 1, options)
     greedy = model.transcribe(RAGGED, DecodingOptions(max_new_tokens=6, loop_guard=FREE))
     assert [row[0].token_ids for row in single] == [h.token_ids for h in greedy]
+
+
+def test_lists_are_those_of_the_librarys_beam_search():
+    """Ranked by the sum; the library keeps no padding of rows that ended."""
+    model = tiny_whisper(layers=2, seed=5, scale=0.1)
+    encoded, core = encoded_of(model), model.module
+    stored = core.generation_config
+    end = stored.eos_token_id
+    sequences = GenerationMixin.generate(
+        core,
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.states),
+        decoder_input_ids=encoded.prompts,
+        generation_config=GenerationConfig(
+            max_length=encoded.prompts.shape[1] + 6, num_beams=4, num_return_sequences=4, length_penalty=0.0,
+            suppress_tokens=stored.suppress_tokens, begin_suppress_tokens=stored.begin_suppress_tokens,
+            decoder_start_token_id=stored.decoder_start_token_id, eos_token_id=end, pad_token_id=end,
+        ),
+    )  # fmt: skip
+    rows = [[token for token in row if token != end] for row in sequences[:, encoded.prompts.shape[1] :].tolist()]
+    for row, found in enumerate(model.nbest(encoded, 4, SamplingOptions(max_new_tokens=6))):
+        texts = list(dict.fromkeys(model._text(tokens).strip() for tokens in rows[4 * row : 4 * row + 4]))
+        assert [hypothesis.text for hypothesis in found] == texts
 
 
 def test_gradients_flow_to_encoder_and_updates_and_are_the_same_when_checkpointed():

@@ -10,13 +10,16 @@ import torch
 
 from asr_headroom.errors import AsrHeadroomError
 from asr_headroom.models import audio_llm, modes, whisper
+from asr_headroom.models.audio_llm_hypotheses import AudioLlmEncoded
 from asr_headroom.models.ctc import CtcEncoded, CtcModel
 from asr_headroom.models.decoding import SamplingOptions
 from asr_headroom.models.granite_speech import GraniteSpeech
 from asr_headroom.models.markup import Markup
+from asr_headroom.models.moonshine import Moonshine
 from asr_headroom.models.parakeet_transducer import ParakeetTransducer
 from asr_headroom.models.protocols import LossSum
 from asr_headroom.models.qwen3_asr import Qwen3Asr
+from asr_headroom.models.seq2seq import Seq2SeqEncoded
 from asr_headroom.models.wav2vec2_ctc import Wav2Vec2Ctc
 from asr_headroom.models.whisper import Whisper
 from asr_headroom.models.whisper_decoding import WhisperEncoded
@@ -24,6 +27,7 @@ from asr_headroom.testing.conformance import ConformanceSuite
 from asr_headroom.testing.tiny import tiny_whisper
 from asr_headroom.testing.tiny.granite_speech import tiny_granite_speech
 from asr_headroom.testing.tiny.mel_ctc import tiny_mel_ctc
+from asr_headroom.testing.tiny.moonshine import tiny_moonshine
 from asr_headroom.testing.tiny.parakeet_tdt import tiny_parakeet_tdt
 from asr_headroom.testing.tiny.qwen3_asr import tiny_qwen3_asr
 from asr_headroom.testing.tiny.wav2vec2_ctc import tiny_wav2vec2_ctc
@@ -172,6 +176,65 @@ def beams_shuffle_rows(self, batch, options):
     return found[::-1] if options.beam_size > 1 and len(found) > 1 else found
 
 
+def searches_one_group(self, encoded, beam_size, options, groups=None):
+    return type(self).__base__.nbest(self, encoded, beam_size, options)
+
+
+class JoinedInPlace(WhisperEncoded):
+    """The others' rows point to the first ones' audio."""
+
+    def select(self, indices):
+        return JoinedInPlace(**vars(WhisperEncoded.select(self, indices)))
+
+    def joined(self, others):
+        whole = WhisperEncoded.joined(self, others)
+        utterances = tuple(utterance for part in (self, *others) for utterance in part.utterances)
+        return JoinedInPlace(whole.states, whole.prompts, utterances)
+
+
+def joins_rows_without_their_audio(self, batch):
+    return JoinedInPlace(**vars(Whisper.encode(self, batch)))
+
+
+class JoinedUnmasked(Seq2SeqEncoded):
+    """What pads the shorter counts as audio."""
+
+    def select(self, indices):
+        return JoinedUnmasked(**vars(Seq2SeqEncoded.select(self, indices)))
+
+    def joined(self, others):
+        whole = Seq2SeqEncoded.joined(self, others)
+        return JoinedUnmasked(whole.states, torch.ones_like(whole.mask), whole.prompts, whole.utterances)
+
+
+def joins_padding_as_audio(self, batch):
+    return JoinedUnmasked(**vars(Moonshine.encode(self, batch)))
+
+
+class JoinedBackwards(AudioLlmEncoded):
+    """The others come last first."""
+
+    def select(self, indices):
+        return JoinedBackwards(**vars(AudioLlmEncoded.select(self, indices)))
+
+    def joined(self, others):
+        return JoinedBackwards(**vars(AudioLlmEncoded.joined(self, others[::-1])))
+
+
+def joins_backwards(self, batch):
+    return JoinedBackwards(**vars(Qwen3Asr.encode(self, batch)))
+
+
+def first_rows_options_for_all(self, encoded, hypotheses, options):
+    first = options if isinstance(options, SamplingOptions) else options[0]
+    return type(self).__base__.log_prob(self, encoded, hypotheses, first)
+
+
+def options_of_the_row_before(self, encoded, hypotheses, options):
+    turned = options if isinstance(options, SamplingOptions) else [options[-1], *options[:-1]]
+    return type(self).__base__.log_prob(self, encoded, hypotheses, turned)
+
+
 def scores_the_best_path_alone(self, encoded, hypotheses, options):
     scores = CtcModel.log_prob(self, encoded, hypotheses, options)
     log_probs = encoded.logits.log_softmax(-1).amax(-1).sum(-1)
@@ -240,6 +303,23 @@ CAUGHT = [
     ("test_dropout_is_out_of_drawing_and_searching", whisper_with(transcribe=listens_in_training_mode)),
     ("test_temperature_alone_samples", whisper_with(sample=same_draw_for_all)),
     ("test_lists_are_ranked_and_differ", whisper_with(nbest=lists_one_text_twice)),
+    ("test_groups_of_beams_avoid_each_other_or_are_refused", whisper_with(nbest=searches_one_group)),
+    (
+        "test_groups_of_beams_avoid_each_other_or_are_refused",
+        changed(tiny_wav2vec2_ctc, Wav2Vec2Ctc, nbest=searches_one_group),
+    ),
+    ("test_joined_encodings_equal_encoding_together", whisper_with(encode=joins_rows_without_their_audio)),
+    (
+        "test_joined_encodings_equal_encoding_together",
+        changed(tiny_moonshine, Moonshine, encode=joins_padding_as_audio),
+    ),
+    ("test_joined_encodings_equal_encoding_together", changed(tiny_qwen3_asr, Qwen3Asr, encode=joins_backwards)),
+    ("test_rows_may_have_options_of_their_own", whisper_with(log_prob=first_rows_options_for_all)),
+    ("test_rows_may_have_options_of_their_own", whisper_with(log_prob=options_of_the_row_before)),
+    (
+        "test_rows_may_have_options_of_their_own",
+        changed(tiny_qwen3_asr, Qwen3Asr, log_prob=first_rows_options_for_all),
+    ),
     ("test_beams_work_or_are_refused", changed(tiny_wav2vec2_ctc, Wav2Vec2Ctc, transcribe=beams_shuffle_rows)),
     (
         "test_loss_of_a_target_is_minus_its_log_prob",
@@ -319,14 +399,20 @@ def test_updates_that_are_lost_are_caught(tmp_path):
         suite.test_updates_attach_where_declared_with_the_computed_number_of_weights(model)
 
 
+HONEST = {
+    "test_batch_norm_rests": [tiny_mel_ctc],
+    "test_joined_encodings_equal_encoding_together": [hearing_whisper, tiny_moonshine, tiny_qwen3_asr],
+    "test_rows_may_have_options_of_their_own": [hearing_whisper, tiny_qwen3_asr],
+    "test_groups_of_beams_avoid_each_other_or_are_refused": [hearing_whisper, tiny_wav2vec2_ctc],
+}
+
+
 @pytest.mark.parametrize("check", sorted({check for check, _ in CAUGHT}))
 def test_the_truth_passes(check):
     """The same checks on the family as it is: what is caught is the lie."""
-    if check == "test_batch_norm_rests":
-        suite, model = suite_of(tiny_mel_ctc)
-    else:
-        suite, model = suite_of(hearing_whisper)
-    getattr(suite, check)(model)
+    for make in HONEST.get(check, [hearing_whisper]):
+        suite, model = suite_of(make)
+        getattr(suite, check)(model)
 
 
 def test_the_names_that_are_replaced_exist():

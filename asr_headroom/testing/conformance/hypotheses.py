@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from asr_headroom.errors import ModelError
-from asr_headroom.models.decoding import Hypothesis, SamplingOptions
+from asr_headroom.models.decoding import BeamGroups, Hypothesis, SamplingOptions
 from asr_headroom.models.protocols import Encoded, Samplable, TokenLogProbs
 from asr_headroom.testing.conformance.base import FamilyChecks, assert_same_gradients
 
@@ -265,6 +265,23 @@ class HypothesisChecks(FamilyChecks):
                 scores = samplable.log_prob(encoded.select([index] * len(row)), row, SamplingOptions())
             totals = scores.values.sum(dim=1)
             assert (totals[:-1] >= totals[1:] - 10 * self.tolerance).all()
+
+    def test_groups_of_beams_avoid_each_other_or_are_refused(self, samplable: Samplable) -> None:
+        """At any price no two groups begin alike, and the first is greedy; where texts have no positions, refused."""
+        if not samplable.card.abilities.can_nbest:
+            pytest.skip("finds no lists")
+        encoded, options = self._encoded(samplable), self._short(SamplingOptions())
+        groups = BeamGroups(count=3, penalty=1e6)
+        if not samplable.card.abilities.tokenwise:
+            with pytest.raises(ModelError, match="diverse"):
+                samplable.nbest(encoded, 3, options, groups)
+            return
+        rows = samplable.nbest(encoded, 3, options, groups)
+        assert any(len(row) > 1 for row in rows)
+        for row, (alone,) in zip(rows, samplable.nbest(encoded, 1, options), strict=True):
+            first = [hypothesis.token_ids[0] for hypothesis in row if hypothesis.token_ids]
+            assert len(set(first)) == len(first)
+            assert alone.text in {hypothesis.text for hypothesis in row}
 
     def test_gradients_reach_encoder_and_decoder(self, samplable: Samplable) -> None:
         """The gradient of minus the targets' ``log_prob`` is that of the loss, weight by weight."""
