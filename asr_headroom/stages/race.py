@@ -1,7 +1,8 @@
 """A race of settings: all train a little, the worse stop, the better go on; the last train to the end.
 
 Successive halving (Jamieson & Talwalkar, 2016, arXiv:1502.07943) decides what it may cost: at each rung a share of the
-settings goes on, by rank on dev. A :class:`asr_headroom.metrics.sequential.Race` over the same dev utterances says what
+settings goes on, by rank on dev: before the end by the mean of the ranks in error rate and in loss, as a few hundred
+decoded utterances are noisy and the loss says sooner who learns. A :class:`asr_headroom.metrics.sequential.Race` over the same dev utterances says what
 of it is known: a setting that is behind beyond noise is dropped whatever its rank, and who was dropped by rank alone is
 said.
 
@@ -73,7 +74,7 @@ class Leg:
 
     @property
     def rank_key(self) -> tuple[float, float]:
-        """Smaller is better."""
+        """At the end, smaller is better."""
         return self.error_rate, self.loss
 
 
@@ -129,8 +130,8 @@ class Rules:
         level: see :data:`LEVEL`.
     """
 
-    rungs: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
-    keep: float = 0.5
+    rungs: tuple[float, ...] = (0.2, 0.4, 1.0)
+    keep: float = 1 / 3
     level: float = LEVEL
 
     def __post_init__(self) -> None:
@@ -183,13 +184,13 @@ def race_cost(settings: int, rules: Rules) -> float:
     """Most that a race may cost, in whole trainings.
 
     >>> race_cost(16, Rules()), race_cost(16, Rules(rungs=(1.0,)))
-    (5.0, 16.0)
+    (5.6, 16.0)
     """
     cost, running, before = 0.0, settings, 0.0
     for share in rules.rungs:
         cost += running * (share - before)
         running, before = _number_kept(running, rules.keep), share
-    return cost
+    return round(cost, 9)
 
 
 def run_race(
@@ -252,7 +253,8 @@ def judge_rung(
         left_out: settings that the budget did not hold.
     """
     alive = {name: leg for name, leg in legs.items() if not leg.failure}
-    order = sorted(alive, key=lambda name: alive[name].rank_key)
+    keys = {name: leg.rank_key for name, leg in alive.items()} if share == rules.rungs[-1] else _early_keys(alive)
+    order = sorted(alive, key=keys.__getitem__)
     evidence = _Evidence(alive, clusters, 1 - (1 - rules.level) / len(rules.rungs))
     kept = order[: _number_kept(len(legs), rules.keep)]
     standings = []
@@ -264,7 +266,7 @@ def judge_rung(
             decision = "finished"
         elif behind is not None:
             decision = "behind"
-        elif leg.rank_key > alive[kept[-1]].rank_key:
+        elif keys[name] > keys[kept[-1]]:
             decision = "rank"
         low, high = evidence.interval(name, order[0])
         standings.append(
@@ -287,6 +289,15 @@ def judge_rung(
     ]
     standings += [Standing(setting=name, decision="budget") for name in left_out]
     return Rung(share=share, standings=tuple(standings))
+
+
+def _early_keys(legs: Mapping[str, Leg]) -> dict[str, tuple[float, ...]]:
+    """Smaller is better: the sum of the ranks in error rate and in loss, equal figures sharing the lowest of theirs."""
+    ranks = dict.fromkeys(legs, 0)
+    for figures in ({n: leg.error_rate for n, leg in legs.items()}, {n: leg.loss for n, leg in legs.items()}):
+        for name, figure in figures.items():
+            ranks[name] += sum(other < figure for other in figures.values())
+    return {name: (ranks[name], *leg.rank_key) for name, leg in legs.items()}
 
 
 def _number_kept(running: int, keep: float) -> int:

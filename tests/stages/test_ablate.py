@@ -22,7 +22,7 @@ from asr_headroom.train.config import GuardConfig
 from asr_headroom.train.guard import EvaluationSet
 from asr_headroom.train.plan import Plan
 
-RULES = Rules(rungs=(0.25, 0.5, 1.0))
+RULES = Rules(rungs=(0.25, 0.5, 1.0), keep=0.5)
 DEV = EvaluationSet(
     name="dev", role="target", normalizer=get_normalizer("basic"),
     utterances=[tone_utterance("a", id=f"u{i}") for i in range(40)],

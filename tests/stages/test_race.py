@@ -13,7 +13,7 @@ from asr_headroom.stages.race import Leg, Rules, judge_rung, race_cost, run_race
 UTTERANCES, STEPS = 200, 80
 HARDNESS = np.random.default_rng(0).integers(0, 10, UTTERANCES)
 
-BY_RANK = Rules(level=1 - 1e-12)
+BY_RANK = Rules(rungs=(0.125, 0.25, 0.5, 1.0), keep=0.5, level=1 - 1e-12)
 """So sure of itself that nobody is ever held to be behind beyond noise."""
 
 
@@ -55,7 +55,7 @@ def test_the_known_best_is_found_at_no_more_than_the_cost_foretold(best):
     curves = Curves(finals)
     rungs = race(curves, Rules())
     assert rungs[-1].going_on[0] == f"{best:02d}"
-    assert sum(curves.steps.values()) <= race_cost(16, Rules()) * STEPS == 5 / 16 * 16 * STEPS
+    assert sum(curves.steps.values()) <= race_cost(16, Rules()) * STEPS == 5.6 * STEPS
 
 
 def test_each_setting_is_asked_for_each_rung_once_and_only_while_it_runs():
@@ -66,6 +66,18 @@ def test_each_setting_is_asked_for_each_rung_once_and_only_while_it_runs():
     assert shares["a"] == [0.125, 0.25, 0.5, 1.0]
     assert shares["h"] == [0.125]
     assert [len(rung.standings) for rung in rungs] == [8, 4, 2, 1]
+
+
+def test_before_the_end_loss_counts_as_much_as_errors_and_at_the_end_only_breaks_ties():
+    """Places in errors 0 1 2 3 4 5; in loss 5 4 2 0 1 3; d is fourth by errors alone, and first by both."""
+    rates = {"a": 0.20, "b": 0.21, "c": 0.22, "d": 0.23, "e": 0.24, "f": 0.25}
+    losses = {"a": 0.45, "b": 0.44, "c": 0.42, "d": 0.24, "e": 0.41, "f": 0.43}
+    legs = {n: Leg(error_rate=rates[n], loss=losses[n], errors=[0, 1], lengths=[1, 1]) for n in losses}
+    rules = Rules(rungs=(0.2, 1.0), keep=1 / 2)
+    early = judge_rung(0.2, legs, rules, alone)
+    assert [s.setting for s in early.standings] == ["d", "c", "a", "b", "e", "f"]  # where sums are equal, errors decide
+    assert early.going_on == ["d", "c", "a"]
+    assert [s.setting for s in judge_rung(1.0, legs, rules, alone).standings] == list("abcdef")
 
 
 def test_settings_that_are_equal_stay_together():
@@ -125,7 +137,7 @@ def test_a_diverged_setting_is_out_and_the_others_go_on():
     def run(setting, share):
         return Leg(failure="the loss is nan") if setting == "a" else curves(setting, share)
 
-    rungs = list(run_race("abc", run, Rules(rungs=(0.5, 1.0), level=BY_RANK.level), clusters=alone))
+    rungs = list(run_race("abc", run, Rules(rungs=(0.5, 1.0), keep=0.5, level=BY_RANK.level), clusters=alone))
     assert [(s.setting, s.decision) for s in rungs[0].standings][-1] == ("a", "diverged")
     assert rungs[-1].going_on == ["b", "c"]
 
@@ -200,7 +212,7 @@ def test_decisions_of_an_earlier_session_stand_and_nothing_is_asked_twice():
 
 @pytest.mark.parametrize(
     ("settings", "rules", "cost"),
-    [(16, Rules(), 5.0), (12, Rules(), 4.0), (9, Rules(rungs=(1 / 9, 1 / 3, 1.0), keep=1 / 3), 1 + 2 / 3 + 2 / 3)],
+    [(16, Rules(), 5.6), (12, Rules(), 4.4), (9, Rules(rungs=(1 / 9, 1 / 3, 1.0), keep=1 / 3), 1 + 2 / 3 + 2 / 3)],
 )
 def test_cost(settings, rules, cost):
     assert race_cost(settings, rules) == pytest.approx(cost)
