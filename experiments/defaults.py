@@ -44,10 +44,10 @@ STUDY: dict[str, dict[str, Any]] = {
     "study full": {"method": "full", "learning_rate": 1e-5, "per_device_train_batch_size": 32},
 }
 OURS: dict[str, dict[str, Any]] = {
-    "ours lora": {"method": "lora", "learning_rates": (1e-3, 3e-3)},
-    "ours full": {"method": "full", "learning_rates": (2.5e-4, 7.5e-4)},
-    "ours lora, replay": {"method": "lora", "learning_rates": (1e-3, 3e-3), "replay_share": 0.2},
-    "ours full, replay": {"method": "full", "learning_rates": (2.5e-4, 7.5e-4), "replay_share": 0.2},
+    "ours lora": {"method": "lora", "learning_rates": (5e-4, 1e-3)},
+    "ours full": {"method": "full", "learning_rates": (1e-4, 2.5e-4)},
+    "ours lora, replay": {"method": "lora", "learning_rates": (5e-4, 1e-3), "replay_share": 0.2},
+    "ours full, replay": {"method": "full", "learning_rates": (1e-4, 2.5e-4), "replay_share": 0.2},
 }
 CHILDREN = {"ours full": (3e-5, 1e-4), "ours lora": (3e-4, 1e-3)}
 """Rates of a model larger than the laboratory's."""

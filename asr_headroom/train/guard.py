@@ -60,6 +60,8 @@ Role = Literal["target", "guard", "nonspeech", "timestamps", "long-form"]
 _LEVEL = 0.05
 _KEPT_SHARE = 0.8
 """Of the best point's gain on dev that a milder point must keep, beyond noise."""
+_MILD = 0.75
+"""Below this point a good part of the gain is lost on speakers that dev does not have, whatever dev says."""
 _EXCHANGE = 10
 """Points of gain on dev that a point of harm on a guard set must buy to be tolerated."""
 _RESAMPLES, _MOST_RESAMPLES, _BEYOND = 10_000, 200_000, 20
@@ -193,9 +195,11 @@ def choose_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin
        is better, and the worst worse, than any by chance. A guard set may lose up to ``margin``, but no more than a
        tenth of the gain; it objects when its interval lies beyond that.
     2. No fit point: the base, 0.0.
-    3. Of the fit points that keep four fifths of the best point's gain on dev, beyond noise (the interval of what they
+    3. Points below three quarters count only where none from there on is fit: half-way, dev sets by a few speakers
+       promise more than speakers not in them get (``experiments/LOG.md``).
+    4. Of the fit points that keep four fifths of the best point's gain on dev, beyond noise (the interval of what they
        lose against it, paired, stays within a fifth), the one nearest the base, as harm grows along the line.
-    4. Where none keeps that much, the fit point with the largest gain.
+    5. Where none keeps that much, the fit point with the largest gain.
 
     Args:
         points: measured points above 0.
@@ -251,7 +255,8 @@ class _Judgement:
             point: harms(point, others, min(margin / 100, -gain.difference / _EXCHANGE), level)
             for point, gain in self.gains.items()
         }
-        self.fit = [point for point in self.better if not self.harms[point]]
+        fit = [point for point in self.better if not self.harms[point]]
+        self.fit = [point for point in fit if point >= _MILD] or fit
         self.best = min(points, key=lambda point: (self.gains[point].difference, point))
 
     def keeps(self, point: float) -> bool:
@@ -278,7 +283,8 @@ def next_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: 
 
     Gain and harm both grow along the line, so the point wanted is found by halving: towards the base from a point that
     would be delivered as it is, or whose gain is paid for; away from it where the choice gave up gain for want of a
-    harmless point that keeps it.
+    harmless point that keeps it. The first stop on the way to the base is three quarters, and a fit point there is the
+    last.
 
     Args:
         points: measured points above 0; 1 is among them.
@@ -295,6 +301,10 @@ def next_point(points: Sequence[float], sets: Sequence[MeasuredSet], *, margin: 
         turn, outward = min(judged.better, default=known[1]), False
     place = known.index(turn)
     low, high = (turn, known[place + 1]) if outward else (known[place - 1], turn)
+    if low < _MILD < high:
+        return _MILD
+    if not outward and turn == _MILD and turn in judged.fit:
+        return None
     return (low + high) / 2 if high - low > _FINEST else None
 
 

@@ -115,28 +115,41 @@ def test_a_point_that_loses_more_than_a_fifth_of_the_gain_needs_a_reason():
 @pytest.mark.parametrize(
     ("points", "harmful_from", "expected"),
     [
-        ((1.0,), 2.0, None),  # nearly nothing below it is lost half way
-        ((1.0,), 0.9, 0.5),
-        ((1.0, 0.5), 0.9, 0.75),
-        ((1.0, 0.5, 0.75), 0.9, 0.875),
-        ((1.0, 0.5, 0.75, 0.875), 0.9, 0.9375),
-        ((1.0, 0.5, 0.75, 0.875, 0.9375), 0.95, None),
-        ((1.0, 0.5), 0.4, 0.25),
-        ((1.0, 0.5, 0.25), 0.4, 0.375),
-        ((1.0, 0.5, 0.25), 0.1, 0.125),
-        ((1.0, 0.5, 0.25, 0.125), 0.1, 0.0625),
-        ((1.0, 0.5, 0.25, 0.125, 0.0625), 0.05, None),
+        ((1.0,), 2.0, 0.75),  # the first stop on the way to the base
+        ((1.0,), 0.9, 0.75),
+        ((1.0, 0.75), 0.9, 0.875),
+        ((1.0, 0.75, 0.875), 0.9, 0.9375),
+        ((1.0, 0.75, 0.875, 0.9375), 0.95, None),
+        ((1.0, 0.75), 0.5, 0.375),
+        ((1.0, 0.75, 0.375), 0.4, 0.5625),
+        ((1.0, 0.75, 0.375), 0.1, 0.1875),
+        ((1.0, 0.75, 0.375, 0.1875), 0.1, 0.09375),
+        ((1.0, 0.75, 0.375, 0.1875, 0.09375), 0.05, 0.046875),
+        ((1.0, 0.75, 0.375, 0.1875, 0.09375, 0.046875), 0.01, None),
     ],
 )
 def test_the_next_point_is_where_the_choice_could_still_change(points, harmful_from, expected):
     """A gain that grows faster and faster, and harm from one point on."""
-    every = {0.0, *points, 0.5}
+    every = {0.0, *points}
     target = {p: 0.8 - 0.7 * p**1.5 for p in every}
     harm = {p: 0.4 if p > harmful_from else 0.1 for p in every}
-    if expected is None and points == (1.0,):
-        target[1.0] = 0.1
-        expected = 0.5
     assert next_point(points, [measured(target), measured(harm, "guard")]) == expected
+
+
+def test_three_quarters_that_keep_the_gain_end_the_search():
+    target = {0.0: 0.8, 0.75: 0.12, 1.0: 0.1}
+    sets = [measured(target), measured(line(0.1, 0.1), "guard")]
+    assert choose_point((0.75, 1.0), sets)[0] == 0.75
+    assert next_point((1.0, 0.75), sets) is None
+
+
+def test_below_three_quarters_only_where_none_from_there_on_is_fit():
+    """Half-way dev promises all of the gain; it is taken only where three quarters and the end do harm."""
+    target = {0.0: 0.8, 0.5: 0.1, 0.75: 0.1, 1.0: 0.1}
+    harmless = measured(dict.fromkeys(target, 0.1), "guard")
+    assert choose_point((0.5, 0.75, 1.0), [measured(target), harmless])[0] == 0.75
+    harm = measured({0.0: 0.1, 0.5: 0.1, 0.75: 0.5, 1.0: 0.5}, "guard")
+    assert choose_point((0.5, 0.75, 1.0), [measured(target), harm])[0] == 0.5
 
 
 def test_words_in_silence_rule_a_point_out():
@@ -154,6 +167,19 @@ def test_too_few_clusters_give_no_verdict_and_so_no_point():
     assert choose_point(POINTS, [MeasuredSet(eval_set(count=5), few)])[0] == 0.0
 
 
+@pytest.mark.parametrize(("clusters", "points", "tells"), [(6, 1, True), (6, 2, False), (7, 4, False), (8, 4, True)])
+def test_a_dev_set_too_small_to_tell_says_so_and_not_that_there_is_no_gain(clusters, points, tells):
+    """From wrong to right in every utterance."""
+    wrong, right = [ErrorCounts(substitutions=10)] * clusters, [ErrorCounts(hits=10)] * clusters
+    tried = POINTS[-points:]
+    dev = MeasuredSet(eval_set(count=clusters), {0.0: wrong} | dict.fromkeys(tried, right))
+    alpha, reason = choose_point(tried, [dev])
+    assert (alpha > 0) == tells
+    if not tells:
+        assert reason.startswith(f"dev is too small to tell ({clusters} clusters, by utterance")
+        assert "the best: -100.00 points" in reason
+
+
 def test_it_looks_between_a_harmless_point_without_a_gain_and_a_harmful_one_with_one():
     target = {0.0: 0.5, 0.5: 0.49, 1.0: 0.1}
     harm = {0.0: 0.1, 0.5: 0.1, 1.0: 0.5}
@@ -161,16 +187,16 @@ def test_it_looks_between_a_harmless_point_without_a_gain_and_a_harmful_one_with
 
 
 def test_what_a_milder_point_keeps_must_be_more_than_luck():
-    """Half way is as good as the end, in other utterances: twelve of them cannot tell, six hundred can."""
+    """Three quarters are as good as the end, in other utterances: twelve of them cannot tell, six hundred can."""
     delivered = []
     for count in (12, 600):
         drawn = {
             0.0: counts(0.5, count),
-            0.5: [ErrorCounts(6, 4) if i % 2 else ErrorCounts(10) for i in range(count)],
+            0.75: [ErrorCounts(6, 4) if i % 2 else ErrorCounts(10) for i in range(count)],
             1.0: [ErrorCounts(6 + (i == 2), 4 - (i == 2)) if i // 2 % 2 else ErrorCounts(10) for i in range(count)],
         }
-        delivered.append(choose_point((0.5, 1.0), [MeasuredSet(eval_set(count=count), drawn)])[0])
-    assert delivered == [1.0, 0.5]
+        delivered.append(choose_point((0.75, 1.0), [MeasuredSet(eval_set(count=count), drawn)])[0])
+    assert delivered == [1.0, 0.75]
 
 
 def test_a_half_way_that_gains_more_but_harms_is_no_dead_end():
@@ -198,12 +224,12 @@ class Model:
 SETS = [eval_set(), eval_set("guard")]
 
 
-def test_base_and_end_first_then_halves(tmp_path):
+def test_base_and_end_first_then_three_quarters_then_halves(tmp_path):
     model = Model()
     outcome = run_guard(model, model, SETS, 4, model.measure, GuardRecord(tmp_path / "g.json", base="b"))
-    assert [point for point, name in model.asked if name == "target"] == [0.0, 1.0, 0.5, 0.75, 0.875]
+    assert [point for point, name in model.asked if name == "target"] == [0.0, 1.0, 0.75, 0.875, 0.8125]
     assert outcome.alpha == model.alpha == 0.875  # the gain is even, so no milder point keeps four fifths of it
-    assert outcome.facts["points"] == [0.0, 0.5, 0.75, 0.875, 1.0]
+    assert outcome.facts["points"] == [0.0, 0.75, 0.8125, 0.875, 1.0]
     target, guard = outcome.facts["sets"]
     assert target["role"] == "target"
     assert guard["name"] == "guard"
