@@ -8,6 +8,7 @@ from typing import Literal
 
 from asr_headroom.errors import ConfigError
 from asr_headroom.metrics.keywords import DEFAULT_KEYWORD_WEIGHT
+from asr_headroom.models.decoding import ONE_GROUP, BeamGroups
 from asr_headroom.text.units import primary_subtag
 
 __all__ = ["Algorithm", "KeywordRule", "RewardConfig", "RlConfig"]
@@ -86,8 +87,15 @@ class RlConfig:
     max_new_tokens: int = 225
     """Tokens at which a draw is cut; it then gets no end token."""
 
-    nbest: Literal["sample", "beam"] = "sample"
-    """Where the list comes from; beam is for mwer, and scores at temperature 1."""
+    nbest: Literal["sample", "beam", "diverse-beam"] = "sample"
+    """Where the list comes from. Beams are for mwer, and are scored at temperature 1; those of diverse-beam come in
+    groups that avoid each other's tokens."""
+
+    num_beam_groups: int | None = None
+    """diverse-beam: groups of equally many beams; by default each hypothesis is a group of its own."""
+
+    diversity_penalty: float = 0.5
+    """diverse-beam: nats that a token costs for each beam of an earlier group that takes it at the same position."""
 
     greedy_in_slot_0: bool = False
     """One hypothesis of the list is the greedy one instead of a draw; for mwer."""
@@ -153,6 +161,18 @@ class RlConfig:
             raise ConfigError("\n".join(problems))
 
     @property
+    def is_searched(self) -> bool:
+        """Lists are found by a search, and nothing is drawn."""
+        return self.nbest != "sample"
+
+    @property
+    def beam_groups(self) -> BeamGroups:
+        """Of a search."""
+        if self.nbest != "diverse-beam":
+            return ONE_GROUP
+        return BeamGroups(count=self.num_beam_groups or self.num_rollouts, penalty=self.diversity_penalty)
+
+    @property
     def clip(self) -> tuple[float, float]:
         """How far a ratio may fall and rise."""
         low, high = _CLIP.get(self.algorithm, (0.0, 0.0))
@@ -185,7 +205,10 @@ class RlConfig:
         for name, low in (least | {"score_batch_size": 1, "top_k": 0}).items():
             if getattr(self, name) < low:
                 problems.append(f"{name} is {getattr(self, name)}; it must be at least {low}")
-        for name in ("clip_low", "clip_high", "cross_entropy", "policy_kl", "min_entropy", "keep_encodings_gb"):
+        for name in (
+            *("clip_low", "clip_high", "cross_entropy", "policy_kl"),
+            *("min_entropy", "keep_encodings_gb", "diversity_penalty"),
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 problems.append(f"{name} is {value}; it must be at least 0 and finite")
@@ -206,7 +229,7 @@ class RlConfig:
         else:
             # A ratio needs the probability that a hypothesis was drawn with; these were not drawn.
             for name, given in (
-                ("nbest beam", self.nbest == "beam"),
+                (f"nbest {self.nbest}", self.is_searched),
                 ("greedy_in_slot_0", self.greedy_in_slot_0),
                 ("reference_in_list", self.reference_in_list),
             ):
@@ -221,8 +244,20 @@ class RlConfig:
                 f"sync_steps is {self.sync_steps}; it must be a multiple of updates_per_rollout, "
                 f"{self.updates_per_rollout}"
             )
-        if self.greedy_in_slot_0 and self.nbest == "beam":
+        if self.greedy_in_slot_0 and self.is_searched:
             problems.append("greedy_in_slot_0 is for drawn lists; a beam's best is better than greedy already")
-        if self.min_entropy and self.nbest == "beam":
+        if self.min_entropy and self.is_searched:
             problems.append("min_entropy watches drawn tokens, and a beam draws none")
-        return problems
+        return problems + self._group_problems()
+
+    def _group_problems(self) -> list[str]:
+        count = self.num_beam_groups
+        if count is None:
+            return []
+        if self.nbest != "diverse-beam":
+            return [f"num_beam_groups is given, but nbest {self.nbest} has no groups; take nbest diverse-beam"]
+        if count < 2:
+            return [f"num_beam_groups is {count}; it must be at least 2, or take nbest beam"]
+        if self.num_rollouts % count:
+            return [f"num_rollouts is {self.num_rollouts}; it must be a multiple of num_beam_groups, {count}"]
+        return []

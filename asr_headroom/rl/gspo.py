@@ -22,12 +22,13 @@ from asr_headroom.errors import ShapeError
 __all__ = [
     "Baseline",
     "group_advantages",
-    "gspo_gradient",
     "sequence_policy_loss",
     "token_policy_loss",
 ]
 
 Baseline = Literal["z-score", "mean", "leave-one-out"]
+
+_LARGEST_LOG_RATIO = 60.0
 
 
 def group_advantages(rewards: torch.Tensor, multiplicity: torch.Tensor, baseline: Baseline) -> torch.Tensor:
@@ -85,25 +86,10 @@ def sequence_policy_loss(
     shapes = {tuple(t.shape) for t in (log_probs, old_log_probs, lengths, advantages, multiplicity)}
     if len(shapes) > 1:
         raise ShapeError(f"log-probabilities, lengths, advantages and multiplicity have the shapes {sorted(shapes)}")
-    ratio = ((log_probs - old_log_probs) / lengths).exp()
+    ratio = _ratio((log_probs - old_log_probs) / lengths)
     gain, clipped = _clipped(ratio, advantages, clip)
     weights = multiplicity / multiplicity.sum(-1, keepdim=True)
     return -(weights * gain).sum(-1), clipped & (multiplicity > 0)
-
-
-def gspo_gradient(
-    log_probs: torch.Tensor,
-    old_log_probs: torch.Tensor,
-    lengths: torch.Tensor,
-    advantages: torch.Tensor,
-    multiplicity: torch.Tensor,
-    clip: tuple[float, float],
-) -> torch.Tensor:
-    """[groups, nbest] gradient of each group's :func:`sequence_policy_loss` in its log-probabilities."""
-    ratio = ((log_probs - old_log_probs) / lengths).exp()
-    held = ((advantages > 0) & (ratio > 1 + clip[1])) | ((advantages < 0) & (ratio < 1 - clip[0]))
-    weights = multiplicity / multiplicity.sum(-1, keepdim=True)
-    return torch.where(held, 0.0, -weights * advantages * ratio / lengths)
 
 
 def token_policy_loss(
@@ -132,10 +118,15 @@ def token_policy_loss(
             f"log-probabilities {tuple(log_probs.shape)} and {tuple(old_log_probs.shape)}, mask {tuple(mask.shape)} "
             f"and {len(advantages)} advantages do not belong together"
         )
-    ratio = (log_probs - old_log_probs).masked_fill(~mask, 0.0).exp()
+    ratio = _ratio((log_probs - old_log_probs).masked_fill(~mask, 0.0))
     gain, clipped = _clipped(ratio, advantages[:, None].expand_as(ratio), clip)
     total = (gain * mask).sum(-1)
     return -total / (mask.sum(-1).clamp(min=1) if divisor is None else divisor), clipped & mask
+
+
+def _ratio(difference: torch.Tensor) -> torch.Tensor:
+    """exp, ending before infinity, which times the zero gradient of what the clip holds back would be no number."""
+    return difference.clamp(max=_LARGEST_LOG_RATIO).exp()
 
 
 def _clipped(

@@ -15,7 +15,7 @@ import torch
 
 from asr_headroom.errors import ShapeError
 
-__all__ = ["mwer_gradient", "mwer_loss"]
+__all__ = ["mwer_loss"]
 
 
 def mwer_loss(log_probs: torch.Tensor, errors: torch.Tensor, multiplicity: torch.Tensor) -> torch.Tensor:
@@ -36,32 +36,9 @@ def mwer_loss(log_probs: torch.Tensor, errors: torch.Tensor, multiplicity: torch
     >>> mwer_loss(torch.tensor([[0.8, 0.2]]).double().log(), torch.tensor([[0.0, 1.0]]).double(), one)
     tensor([-0.3000], dtype=torch.float64)
     """
-    _check(log_probs, errors, multiplicity)
-    mean = (multiplicity * errors).sum(-1, keepdim=True) / multiplicity.sum(-1, keepdim=True)
-    return (_posterior(log_probs, multiplicity) * (errors - mean)).sum(-1)
-
-
-def mwer_gradient(log_probs: torch.Tensor, errors: torch.Tensor, multiplicity: torch.Tensor) -> torch.Tensor:
-    """Gradient of each list's loss in its log-probabilities: the posterior times what an error count is above expected.
-
-    Args:
-        log_probs: [groups, nbest], as in :func:`mwer_loss`.
-        errors: [groups, nbest].
-        multiplicity: [groups, nbest].
-
-    Returns:
-        [groups, nbest]; each row sums to 0.
-    """
-    _check(log_probs, errors, multiplicity)
-    posterior = _posterior(log_probs, multiplicity)
-    return posterior * (errors - (posterior * errors).sum(-1, keepdim=True))
-
-
-def _posterior(log_probs: torch.Tensor, multiplicity: torch.Tensor) -> torch.Tensor:
-    return (log_probs + multiplicity.to(log_probs.dtype).log()).softmax(dim=-1)
-
-
-def _check(*tensors: torch.Tensor) -> None:
-    shapes = [tuple(tensor.shape) for tensor in tensors]
+    shapes = [tuple(tensor.shape) for tensor in (log_probs, errors, multiplicity)]
     if len(set(shapes)) > 1:
         raise ShapeError(f"log_probs, errors and multiplicity have the shapes {shapes}; give equal ones")
+    posterior = (log_probs + multiplicity.to(log_probs.dtype).log()).softmax(dim=-1)
+    mean = (multiplicity * errors).sum(-1, keepdim=True) / multiplicity.sum(-1, keepdim=True)
+    return (posterior * (errors - mean)).sum(-1)

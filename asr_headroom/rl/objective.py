@@ -74,8 +74,13 @@ def check_model(model: Trainable, config: RlConfig) -> Samplable:
             f"'{card.model_id}' ({card.family}) gives no hypotheses with their probabilities, which "
             f"'{config.algorithm}' needs; `asr-headroom models list` shows the families that can be sampled"
         )
-    if config.nbest == "beam" and not card.abilities.can_nbest:
+    if config.is_searched and not card.abilities.can_nbest:
         raise ModelError(f"'{card.model_id}' ({card.family}) searches no lists; draw them with nbest sample")
+    if config.nbest == "diverse-beam" and not card.abilities.tokenwise:
+        raise ModelError(
+            f"'{card.model_id}' ({card.family}) has no diverse beam search: its beams walk over frames, and have no "
+            "positions in the text at which groups could avoid each other; take nbest beam or sample"
+        )
     if config.nbest == "sample" and not card.abilities.can_sample:
         raise ModelError(f"'{card.model_id}' ({card.family}) cannot be sampled; take nbest beam with algorithm mwer")
     if config.algorithm in ("grpo", "dr-grpo") and not card.abilities.tokenwise:
@@ -182,8 +187,8 @@ class PolicyObjective:
             groups = self._processes.all_of(list(step.held.items()) if batches.weight else [])
             if self._processes.is_main:
                 self._record.write(batches.number, watched, groups)
-        # In thousandths, as the log divides by at least 1.
-        watched["tokens/s"] = (1e3 * sums.tokens, 1e3 * (self._clock() - start))
+        if sums.tokens:  # a search draws none; in thousandths, as the log divides by at least 1
+            watched["tokens/s"] = (1e3 * sums.tokens, 1e3 * (self._clock() - start))
         return StepTotals(
             loss=sums.loss,
             count=count,
@@ -251,8 +256,7 @@ class PolicyObjective:
         for row, scores in sums.first_scores.items():
             step.held[keys[row]] = _with_scores(groups[row], scores)
         config = self._config
-        is_drawn, slot_0 = config.nbest == "sample", config.greedy_in_slot_0 or config.nbest == "beam"
-        watch.add(groups, sums, drawn=is_drawn, slot_0=slot_0)
+        watch.add(groups, sums, slot_0=config.greedy_in_slot_0 or config.is_searched)
 
     def _keep_encodings(self, recurring: Sequence[Utterance]) -> KeptEncodings | None:
         limit = self._config.keep_encodings_gb * 1e9

@@ -58,7 +58,8 @@ class RolloutRecord:
 
     def _drop_from(self, step: int) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        # Not splitlines: a hypothesis may hold a line separator of Unicode's, which JSON leaves as it is.
+        lines = self._path.read_text(encoding="utf-8").split("\n") if self._path.exists() else []
         kept = [line for line in lines if (number := _step_of(line)) is not None and number < step]
         write_whole(self._path, "".join(line + "\n" for line in kept))
 

@@ -29,6 +29,7 @@ class Group:
     Attributes:
         hypotheses: no two of them with the same tokens and the same end.
         multiplicity: how often each is in the list.
+        drawn: how often each was drawn; one that was searched for, or is the reference, was not.
         rewards: of each.
         errors: of each, in the normaliser's unit.
         reference_length: units of the reference.
@@ -36,6 +37,7 @@ class Group:
 
     hypotheses: tuple[Hypothesis, ...]
     multiplicity: tuple[int, ...]
+    drawn: tuple[int, ...]
     rewards: tuple[float, ...] = ()
     errors: tuple[int, ...] = ()
     reference_length: int = 0
@@ -60,7 +62,7 @@ class Group:
 
 def scoring_options(config: RlConfig) -> SamplingOptions:
     """The distribution that hypotheses are drawn from and scored under; a beam searches the model's own."""
-    if config.nbest == "beam":
+    if config.is_searched:
         return SamplingOptions(num_samples=config.num_rollouts, max_new_tokens=config.max_new_tokens)
     return SamplingOptions(
         num_samples=config.num_rollouts,
@@ -90,30 +92,41 @@ def roll_out(
         seed: of the draws.
     """
     options = replace(scoring_options(config), seed=seed)
-    if config.nbest == "beam":
-        lists = model.nbest(encoded, config.num_rollouts, options)
+    # Another package's family may have been written before there were groups.
+    groups = (config.beam_groups,) if config.beam_groups.count > 1 else ()
+    if config.is_searched:
+        lists = model.nbest(encoded, config.num_rollouts, options, *groups)
     elif config.greedy_in_slot_0:
         greedy = model.sample(encoded, replace(options, num_samples=1, top_k=1))
         drawn = model.sample(encoded, replace(options, num_samples=config.num_rollouts - 1))
-        lists = [[*first, *rest] for first, rest in zip(greedy, drawn, strict=True)]
+        # Nobody drew the greedy one; under top-k 1 it has a probability of 1, which is none of the model's.
+        lists = [[replace(first, token_log_probs=()), *rest] for (first,), rest in zip(greedy, drawn, strict=True)]
     else:
         lists = model.sample(encoded, options)
     if config.reference_in_list:
         lists = [[*row, reference] for row, reference in zip(lists, references, strict=True)]
     if not config.collapse:
-        return [Group(tuple(row), (1,) * len(row)) for row in lists]
+        return [Group(tuple(row), (1,) * len(row), tuple(int(_is_drawn(h)) for h in row)) for row in lists]
     return [collapse_equal(row) for row in lists]
 
 
 def collapse_equal(hypotheses: Sequence[Hypothesis]) -> Group:
-    """Hypotheses with the same tokens and the same end as one, in the order in which they come first."""
-    counts: dict[tuple[tuple[int, ...], bool], int] = {}
-    first: dict[tuple[tuple[int, ...], bool], Hypothesis] = {}
+    """Hypotheses with the same tokens and the same end as one, in the order in which they come first.
+
+    Of a greedy one that was drawn as well, what is kept is the one drawn, with its log-probabilities.
+    """
+    equal: dict[tuple[tuple[int, ...], bool], list[Hypothesis]] = {}
     for hypothesis in hypotheses:
-        key = hypothesis.token_ids, hypothesis.truncated
-        counts[key] = counts.get(key, 0) + 1
-        first.setdefault(key, hypothesis)
-    return Group(tuple(first.values()), tuple(counts.values()))
+        equal.setdefault((hypothesis.token_ids, hypothesis.truncated), []).append(hypothesis)
+    return Group(
+        tuple(next(filter(_is_drawn, same), same[0]) for same in equal.values()),
+        tuple(len(same) for same in equal.values()),
+        tuple(sum(map(_is_drawn, same)) for same in equal.values()),
+    )
+
+
+def _is_drawn(hypothesis: Hypothesis) -> bool:
+    return bool(hypothesis.token_log_probs)
 
 
 def reference_of(model: Samplable, batch: Batch, row: int, text: str) -> Hypothesis:

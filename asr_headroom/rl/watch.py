@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
+from asr_headroom.rl.losses import ScoredSums
 from asr_headroom.rl.rollout import Group
-from asr_headroom.rl.scoring import ScoredSums
 
 __all__ = ["Watch"]
 
@@ -30,7 +30,7 @@ class Watch:
         units: reference units, once per group.
         nats: minus the log-probability of all drawn tokens.
         tokens: drawn, end tokens included.
-        clipped: see :class:`asr_headroom.rl.scoring.ScoredSums`.
+        clipped: see :class:`asr_headroom.rl.losses.ScoredSums`.
         clippable: the same.
         drift: the same.
         drifted: the same.
@@ -61,21 +61,20 @@ class Watch:
     kl_count: float = 0.0
     cross_entropy: float = 0.0
 
-    def add(self, groups: Sequence[Group], sums: ScoredSums, *, drawn: bool, slot_0: bool) -> None:
+    def add(self, groups: Sequence[Group], sums: ScoredSums, *, slot_0: bool) -> None:
         """One micro-batch.
 
         Args:
             groups: judged.
             sums: of the gradient pass.
-            drawn: the hypotheses carry the log-probabilities that they were drawn with.
             slot_0: the first of each list is the likeliest.
         """
         for name in ("loss", "cross_entropy", "clipped", "clippable", "drift", "drifted", "kl", "kl_count"):
             setattr(self, name, getattr(self, name) + getattr(sums, name))
         for group in groups:
-            self._add_group(group, drawn=drawn, slot_0=slot_0)
+            self._add_group(group, slot_0=slot_0)
 
-    def _add_group(self, group: Group, *, drawn: bool, slot_0: bool) -> None:
+    def _add_group(self, group: Group, *, slot_0: bool) -> None:
         times = sum(group.multiplicity)
         self.groups += 1
         self.draws += times
@@ -88,17 +87,15 @@ class Watch:
         self.draw_units += times * group.reference_length
         self.units += group.reference_length
         totals = [sum(hypothesis.token_log_probs) for hypothesis in group.hypotheses]
-        # A reference in the list was not drawn, and carries none.
-        known = [i for i, hypothesis in enumerate(group.hypotheses) if hypothesis.token_log_probs]
+        known = [i for i, times in enumerate(group.drawn) if times]
         top = 0 if slot_0 or not known else max(known, key=totals.__getitem__)
         self.top_errors += group.errors[top]
-        if drawn:
-            # The greedy one is likelier than a draw, and would lower the entropy.
-            for i in known[1:] if slot_0 else known:
-                self.nats -= group.multiplicity[i] * totals[i]
-                hypothesis = group.hypotheses[i]
-                scored = max(len(hypothesis.token_log_probs), len(hypothesis.token_ids), 1)
-                self.tokens += group.multiplicity[i] * scored
+        # What was not drawn, such as the greedy one, would make a biased entropy.
+        for i in known:
+            self.nats -= group.drawn[i] * totals[i]
+            hypothesis = group.hypotheses[i]
+            scored = max(len(hypothesis.token_log_probs), len(hypothesis.token_ids), 1)
+            self.tokens += group.drawn[i] * scored
 
     @classmethod
     def names(cls) -> list[str]:

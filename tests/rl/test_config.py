@@ -26,6 +26,11 @@ def test_default_clips():
         ({"algorithm": "gspo", "sync_steps": 2, "old_log_probs": "scored"}, "older policy"),
         ({"nbest": "beam", "greedy_in_slot_0": True}, "better than greedy"),
         ({"nbest": "beam", "min_entropy": 0.1}, "draws none"),
+        ({"nbest": "diverse-beam", "algorithm": "gspo"}, "nbest diverse-beam puts"),
+        ({"num_beam_groups": 2}, "take nbest diverse-beam"),
+        ({"nbest": "diverse-beam", "num_beam_groups": 3}, "multiple of num_beam_groups, 3"),
+        ({"nbest": "diverse-beam", "num_beam_groups": 1}, "at least 2, or take nbest beam"),
+        ({"nbest": "diverse-beam", "diversity_penalty": -1.0}, "diversity_penalty is -1.0"),
         ({"num_rollouts": 1}, "at least 2"),
         ({"temperature": 0.0}, "above 0"),
         ({"top_p": 1.5}, r"in \(0, 1\]"),
@@ -39,6 +44,14 @@ def test_default_clips():
 def test_contradictions_are_refused(changes, words):
     with pytest.raises(ConfigError, match=words):
         RlConfig(**changes)
+
+
+def test_each_hypothesis_is_a_group_of_its_own_unless_told():
+    assert RlConfig(num_rollouts=6).beam_groups.count == RlConfig(nbest="beam").beam_groups.count == 1
+    alone = RlConfig(nbest="diverse-beam", num_rollouts=6).beam_groups
+    assert (alone.count, alone.penalty) == (6, 0.5)
+    pairs = RlConfig(nbest="diverse-beam", num_rollouts=6, num_beam_groups=3, diversity_penalty=0.8).beam_groups
+    assert (pairs.count, pairs.penalty) == (3, 0.8)
 
 
 def test_all_problems_are_told_at_once():

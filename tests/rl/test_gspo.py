@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asr_headroom.errors import ShapeError
-from asr_headroom.rl.gspo import group_advantages, gspo_gradient, sequence_policy_loss, token_policy_loss
+from asr_headroom.rl.gspo import group_advantages, sequence_policy_loss, token_policy_loss
 
 CLIP = (3e-4, 4e-4)
 
@@ -68,14 +68,17 @@ def test_gspo_equals_the_paper_written_out():
         assert loss[g].item() == pytest.approx(-sum(gains) / len(gains), abs=1e-12)
 
 
-def test_gspo_gradient_in_closed_form_is_autograds():
+def test_gspo_gradient_is_the_papers():
+    """Minus the weight, the advantage and the ratio, over the length; nothing where the clip holds it back."""
     log_probs, old, lengths, rewards, multiplicity = groups()
     advantages = group_advantages(rewards, multiplicity, "z-score")
-    rest = old, lengths, advantages, multiplicity, CLIP
     log_probs.requires_grad_()
-    loss, clipped = sequence_policy_loss(log_probs, *rest)
+    loss, clipped = sequence_policy_loss(log_probs, old, lengths, advantages, multiplicity, CLIP)
     loss.sum().backward()
-    closed = gspo_gradient(log_probs.detach(), *rest)
+    ratio = ((log_probs.detach() - old) / lengths).exp()
+    held = ((advantages > 0) & (ratio > 1 + CLIP[1])) | ((advantages < 0) & (ratio < 1 - CLIP[0]))
+    weights = multiplicity / multiplicity.sum(-1, keepdim=True)
+    closed = torch.where(held, 0.0, -weights * advantages * ratio / lengths)
     torch.testing.assert_close(closed, log_probs.grad, rtol=1e-12, atol=1e-15)
     assert not closed[clipped].any()
     assert closed[~clipped & (multiplicity > 0) & (advantages != 0)].all()
@@ -111,6 +114,21 @@ def test_grpo_and_dr_grpo_written_out():
         loss.sum().backward()
         assert not log_probs.grad[~mask].any()
         assert not log_probs.grad[clipped].any()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_ratio_beyond_all_numbers_stays_a_number(sign):
+    """A hypothesis that became e^200 times as likely: infinity times the clip's zero would poison every weight."""
+    log_probs = torch.zeros(1, 2, requires_grad=True)
+    old, one = torch.tensor([[-200.0, 0.0]]), torch.ones(1, 2)
+    advantages = sign * torch.tensor([[1.0, -1.0]])
+    loss, _ = sequence_policy_loss(log_probs, old, one, advantages, one, (0.2, 0.2))
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    per_row, _ = token_policy_loss(log_probs, old, mask, advantages[:, 0], (0.2, 0.2))
+    (loss.sum() + per_row.sum()).backward()
+    assert log_probs.grad.isfinite().all()
+    if sign > 0:
+        assert loss.item() == pytest.approx(-(1.2 - 1.0) / 2)
 
 
 def test_shapes_must_agree():

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from asr_headroom.errors import ModelError
 from asr_headroom.metrics.error_rate import ErrorCounts
+from asr_headroom.models.decoding import BeamGroups, SamplingOptions
 from asr_headroom.models.lora import LoraConfig, attach_lora
 from asr_headroom.rl.config import RlConfig
 from asr_headroom.rl.objective import PolicyObjective, check_model
@@ -498,9 +499,12 @@ def test_what_a_family_cannot_is_refused_by_name():
         check_model(ctc, RlConfig(algorithm="grpo"))
     with pytest.raises(ModelError, match="method lora"):
         check_model(ctc, RlConfig(policy_kl=0.1))
+    with pytest.raises(ModelError, match="beams walk over frames"):
+        check_model(ctc, RlConfig(nbest="diverse-beam"))
     parakeet = tiny_parakeet_tdt()
-    with pytest.raises(ModelError, match="searches no lists"):
-        check_model(parakeet, RlConfig(nbest="beam"))
+    for nbest in ("beam", "diverse-beam"):
+        with pytest.raises(ModelError, match="searches no lists"):
+            check_model(parakeet, RlConfig(nbest=nbest))
     assert check_model(parakeet, RlConfig(algorithm="mwer")) is parakeet
 
 
@@ -518,6 +522,29 @@ def test_lists_with_greedy_and_reference():
         assert group.hypotheses[0].token_ids[:1] == (int(first.argmax()),)
     assert gradient
     assert totals.watched["top"][1] == 20.0
+
+
+@pytest.mark.parametrize("make", [tiny_whisper, tiny_qwen3_asr])
+def test_lists_of_groups_of_beams_differ_more_and_are_learnt_from(make):
+    """What the step learnt from is what the family's search finds, and more of it is different."""
+    model, captured, totals = make(), {}, {}
+    for nbest, more in (("beam", {}), ("diverse-beam", {"diversity_penalty": 8.0})):
+        config = settings("mwer", nbest=nbest, num_rollouts=4, updates_per_rollout=1, max_new_tokens=3, **more)
+        captured[nbest] = Captured()
+        model.module.zero_grad()
+        totals[nbest] = objective(model, config, captured[nbest]).accumulate(step_batches(model, cut=(4,)))
+        assert gradients(model)
+
+    def first_tokens(nbest):
+        return sum(len({h.token_ids[:1] for h in g.hypotheses}) for g in captured[nbest].groups.values())
+
+    assert first_tokens("diverse-beam") > first_tokens("beam")
+    assert not {"entropy", "tokens/s"} & totals["diverse-beam"].watched.keys()
+    with torch.no_grad():
+        encoded = model.encode(model.collate(SPEECH))
+    found = model.nbest(encoded, 4, SamplingOptions(max_new_tokens=3), BeamGroups(count=4, penalty=8.0))
+    for utterance, expected in zip(SPEECH, found, strict=True):
+        assert list(captured["diverse-beam"].groups[utterance.id].hypotheses) == expected
 
 
 @pytest.mark.parametrize("nbest", ["sample", "beam"])
