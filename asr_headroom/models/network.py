@@ -51,7 +51,7 @@ class Network:
     Attributes:
         model_type: of its config.
         parameters: all weights, shared ones counted once.
-        movable: of these, that full fine-tuning moves.
+        named: of these, by name, those that full fine-tuning moves.
         matrices: in the order of the stages.
         stages: how often the matrices are used.
         head_parameters: of the output head.
@@ -63,7 +63,7 @@ class Network:
 
     model_type: str
     parameters: int
-    movable: int
+    named: tuple[tuple[str, int], ...]
     matrices: tuple[Matrix, ...]
     head_parameters: int
     kind: NetworkKind
@@ -114,7 +114,7 @@ class Network:
             ModelError: a target is no matrix of this model.
         """
         if method != "lora":
-            return self.movable
+            return sum(count for _, count in self.named)
         updates = sum(rank * (matrix.inputs + matrix.outputs) for matrix in self.adapted(targets))
         return updates + (self.head_parameters if fresh_head else 0)
 
@@ -198,7 +198,7 @@ def build_network(config: Mapping[str, Any], *, source: str = "", fresh_vocabula
     return Network(
         model_type=model_type,
         parameters=sum(parameter.numel() for parameter in named.values()),
-        movable=sum(p.numel() for name, p in named.items() if p.requires_grad and not _is_frozen(name)),
+        named=tuple((name, p.numel()) for name, p in named.items() if p.requires_grad and not _is_frozen(name)),
         matrices=matrices,
         head_parameters=sum(p.numel() for name, p in named.items() if name.startswith(f"{kind.head}.")),
         kind=kind,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from asr_headroom.budget import format_minutes
-from asr_headroom.errors import DataError
+from asr_headroom.errors import ConfigError, DataError
 from asr_headroom.models.architecture import Architecture
-from asr_headroom.models.network import Network, describe_model
+from asr_headroom.models.network import Network, describe_model, network_of_whisper
 from asr_headroom.models.vocabulary import Vocabulary, normalizer_for_targets
 from asr_headroom.stages.expected_data import ExpectedSource, expected_sources, is_unspaced, target_tokens
 from asr_headroom.stages.training_data import make_mixture
@@ -20,6 +20,7 @@ from asr_headroom.train.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from asr_headroom.stages.train import TrainStageConfig
+    from asr_headroom.train.holding import Holding
     from asr_headroom.train.memory import MemoryForecast
 
 __all__ = ["TrainingForecast", "forecast_training"]
@@ -49,6 +50,7 @@ class TrainingForecast:
         plan: steps and seconds of one of them.
         training_seconds: of all steps; evaluations and the guard come on top.
         peak_memory: bytes of one process, on the longest batch.
+        processes: over which weights are cut into shards.
         device: that the forecast is for.
         uncertainty: factors either way for time and memory.
         source: where the model's dimensions are from, where that is no file at hand.
@@ -63,6 +65,7 @@ class TrainingForecast:
     training_seconds: float
     peak_memory: int
     device: str
+    processes: int = 1
     uncertainty: tuple[float, float] = _UNCERTAINTY["whisper"]
     source: str = ""
 
@@ -81,7 +84,8 @@ class TrainingForecast:
             f"steps: {plan.total_steps:,} of {plan.batch_size} utterances ({epochs:.2f} epochs), "
             f"about {_seconds(plan.step_seconds or 0.0)} each on this {self.device}",
             f"training: about {minutes[0]} ({minutes[1]} to {minutes[2]}), evaluations and guard not counted",
-            f"memory: about {gigabytes[0]} GB at most ({gigabytes[1]} to {gigabytes[2]})",
+            f"memory: about {gigabytes[0]} GB at most ({gigabytes[1]} to {gigabytes[2]})"
+            + (f" on each of {self.processes} processes" if self.processes > 1 else ""),
         ]
 
 
@@ -120,7 +124,8 @@ def forecast_training(config: TrainStageConfig, *, copies: tuple[float, float] =
     ]
     longest = min(model.max_duration, max(source.longest for source in sources))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    cost = _cost(model, config, seconds, tokens, longest, device, copies)
+    holding = _holding(model, config)
+    cost = _cost(model, config, seconds, tokens, longest, device, copies, holding)
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     budget = budget_seconds(config)
     share = TRIALS_SHARE / len(config.learning_rates) if config.learning_rates else 1.0
@@ -140,7 +145,9 @@ def forecast_training(config: TrainStageConfig, *, copies: tuple[float, float] =
         plan=plan,
         training_seconds=plan.total_steps * cost.step_seconds * max(1, len(config.learning_rates)),
         peak_memory=cost.memory.total
-        + bytes_of_copies(config, parameters=model.parameters, trainable_parameters=cost.trainable_parameters),
+        + bytes_of_copies(config, parameters=model.parameters, trainable_parameters=cost.trainable_parameters)
+        // holding.shards,
+        processes=holding.shards,
         device="GPU" if device == "cuda" else "CPU",
         uncertainty=_UNCERTAINTY["whisper" if isinstance(model, Architecture) else "any"],
         source=model.source if isinstance(model, Network) else "",
@@ -163,6 +170,7 @@ def _cost(
     longest: float,
     device: str,
     copies: tuple[float, float],
+    holding: Holding,
 ) -> _Cost:
     """A typical batch's seconds and the longest batch's bytes, on this device."""
     from asr_headroom.train.forecast import Workload, forecast_memory, forecast_step_seconds, resident_memory_now
@@ -183,6 +191,7 @@ def _cost(
             config,
             window_seconds=statistics.fmean(windows),
             tokens=round(copies[0] * (_PROMPT_TOKENS + typical_tokens)),
+            holding=holding,
             device=device,
         )
         largest = Workload.of(
@@ -190,6 +199,7 @@ def _cost(
             config,
             window_seconds=_window(longest, model.max_duration, config.window),
             tokens=round(copies[1] * min(_PROMPT_TOKENS + most_tokens, model.max_target_positions)),
+            holding=holding,
             device=device,
         )
         memory = forecast_memory(largest, overhead=overhead)
@@ -202,6 +212,7 @@ def _cost(
             seconds=duration,
             targets=targets,
             fresh_head=config.vocabulary == "from-data",
+            holding=holding,
             device=device,
         )
 
@@ -211,6 +222,28 @@ def _cost(
     usual = batch(statistics.fmean(heard), round(copies[0] * typical_tokens))
     memory = forecast_network_memory(batch(longest, round(copies[1] * most_tokens)), overhead=overhead)
     return _Cost(usual.trainable_parameters, forecast_network_seconds(usual), memory)
+
+
+def _holding(model: Architecture | Network, config: TrainStageConfig) -> Holding:
+    """What a process holds.
+
+    Raises:
+        ConfigError: a part to freeze has another name in this model, or nothing would be left to train.
+    """
+    from asr_headroom.train.holding import Holding
+    from asr_headroom.train.parts import frozen_names
+    from asr_headroom.train.processes import join_processes
+
+    frozen = 0
+    if config.freeze:
+        named = dict((network_of_whisper(model) if isinstance(model, Architecture) else model).named)
+        frozen = sum(named[name] for name in frozen_names(list(named), config.freeze))
+        if config.method != "lora" and frozen == sum(named.values()):
+            raise ConfigError(
+                f"freeze: with {', '.join(config.freeze)} frozen nothing is left to train; name fewer parts"
+            )
+    processes = join_processes().num_processes if config.fsdp else 1
+    return Holding.of(config, frozen_weights=frozen, processes=processes)
 
 
 def _seconds(value: float) -> str:

@@ -127,7 +127,9 @@ class ModelJudge:
     ) -> list[Utterance]:
         kept = []
         for utterance in utterances:
-            written = replace(utterance, text=write_target(utterance.text, self._config.target_form))
+            written = replace(
+                utterance, text=write_target(utterance.text, self._config.target_form, utterance.language)
+            )
             reason = model.check_target(written) if isinstance(model, Trainable) else _too_long(model, utterance)
             if reason is None:
                 kept.append(utterance)
@@ -151,7 +153,7 @@ class ModelJudge:
         settings = replace(
             config.training, seed=config.seed + config.training.seed, guard=GuardConfig(enabled=False), budget=None
         )
-        targets = [replace(u, text=write_target(u.text, config.target_form)) for u in learnt]
+        targets = [replace(u, text=write_target(u.text, config.target_form, u.language)) for u in learnt]
         order = np.random.default_rng([config.seed, number]).permutation(len(targets))
         held = [targets[i] for i in order[: min(_HELD_OUT, len(targets) // 5)]]
         taught = [targets[i] for i in sorted(order[len(held) :])]

@@ -226,7 +226,7 @@ class LabelScorer:
         return [row[:-1] for row in ids] if self._model.card.abilities.tokenwise else ids
 
     def _written(self, utterance: Utterance, text: str) -> Utterance:
-        return dataclasses.replace(utterance, text=write_target(text, self._form))
+        return dataclasses.replace(utterance, text=write_target(text, self._form, utterance.language))
 
     @staticmethod
     def _append(path: Path, judged: Mapping[str, Judged]) -> None:

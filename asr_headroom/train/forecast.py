@@ -17,6 +17,7 @@ from asr_headroom.errors import ConfigError
 from asr_headroom.models.architecture import Architecture, Projection
 from asr_headroom.models.lora import LoraConfig
 from asr_headroom.train.config import Method, TrainConfig
+from asr_headroom.train.holding import EVERYTHING, Holding
 from asr_headroom.train.memory import MemoryForecast, forecast_memory, peak_memory_now, resident_memory_now
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Workload:
         lora: rank, dropout and targets, for method lora.
         bf16: computes in bfloat16 over float32 weights.
         gradient_checkpointing: layers keep their input alone and are computed again in the backward pass.
+        holding: what rests, how states are kept, and over how many processes.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -63,6 +65,7 @@ class Workload:
     lora: LoraConfig = field(default_factory=LoraConfig)
     bf16: bool = False
     gradient_checkpointing: bool = False
+    holding: Holding = EVERYTHING
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -71,7 +74,14 @@ class Workload:
 
     @classmethod
     def of(
-        cls, architecture: Architecture, config: TrainConfig, *, window_seconds: float, tokens: int, device: str = "cpu"
+        cls,
+        architecture: Architecture,
+        config: TrainConfig,
+        *,
+        window_seconds: float,
+        tokens: int,
+        holding: Holding = EVERYTHING,
+        device: str = "cpu",
     ) -> Workload:
         """The workload of a training config, for micro-batches of this window and length."""
         on_gpu = not device.startswith("cpu")
@@ -85,6 +95,7 @@ class Workload:
             lora=config.lora,
             bf16=config.mixed_precision == "bf16" or (config.mixed_precision == "auto" and on_gpu),
             gradient_checkpointing=config.gradient_checkpointing,
+            holding=holding,
             device=device,
         )
 
@@ -111,14 +122,33 @@ class Workload:
     @property
     def trainable_parameters(self) -> int:
         """Weights that move."""
-        return self.architecture.trainable_parameters(self.method, self.lora.rank, self.lora.target_modules)
+        if self.trains_all:
+            return self.architecture.trainable_parameters(self.method) - self.holding.frozen_weights
+        return self._updates(self.adapted())
+
+    @property
+    def update_parameters(self) -> int:
+        """Weights of low-rank updates, those that rest included."""
+        return self._updates(frozenset(m.name for m in self._targeted())) if not self.trains_all else 0
+
+    @property
+    def encoder_rests(self) -> bool:
+        """No gradient reaches the encoder, though all other weights move."""
+        return self.trains_all and self.holding.rests("model.encoder.layers.0.fc1")
 
     def adapted(self) -> frozenset[str]:
-        """Names of the matrices with a low-rank update."""
+        """Names of the matrices with a low-rank update that moves."""
         if self.trains_all:
             return frozenset()
+        return frozenset(matrix.name for matrix in self._targeted() if not self.holding.rests(matrix.name))
+
+    def _targeted(self) -> list[Projection]:
         targets = self.lora.target_modules or ("q_proj", "k_proj", "v_proj", "out_proj")
-        return frozenset(matrix.name for matrix in self.architecture.lora_projections(targets))
+        return self.architecture.lora_projections(targets)
+
+    def _updates(self, names: frozenset[str]) -> int:
+        matrices = [matrix for matrix in self.architecture.projections() if matrix.name in names]
+        return sum(self.lora.rank * (matrix.inputs + matrix.outputs) for matrix in matrices)
 
 
 class Work(NamedTuple):
@@ -175,7 +205,7 @@ def step_work(workload: Workload) -> Work:
         # Checkpointing stops computing again at what the backward pass needs last, which is the input of fc2.
         return 0.0 if matrix.name.endswith("fc2") else again
 
-    flows = moving
+    encoder_moves = flows = moving and not workload.encoder_rests
     for layer in range(shape.encoder_layers):
         matrices = shape.encoder_projections(layer)
         flows = flows or any(matrix.name in adapted for matrix in matrices)
@@ -197,8 +227,8 @@ def step_work(workload: Workload) -> Work:
         pointwise += 0.1 * seen * matrix.outputs
         dropout += seen * matrix.inputs * (1 + again) if workload.lora.dropout else 0.0
     # The convolutions; nobody wants the gradient of the features, which are the input of the first.
-    matmul += (2 if moving else 1) * 2 * 2 * frames * 3 * shape.num_mel_bins * width
-    matmul += (3 if moving else 1) * 2 * frames * 3 * width * width
+    matmul += (2 if encoder_moves else 1) * 2 * 2 * frames * 3 * shape.num_mel_bins * width
+    matmul += (3 if encoder_moves else 1) * 2 * frames * 3 * width * width
     matmul += back * 2 * workload.supervised * width * shape.vocab_size
     pointwise += 0.4 * frames * width + 0.2 * workload.supervised * shape.vocab_size
     if shape.dropout:

@@ -7,6 +7,7 @@ uncertainty stands beside each forecast. Quantised bases are counted at the bits
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from asr_headroom.errors import ConfigError
@@ -16,6 +17,7 @@ from asr_headroom.models.network import Matrix, Network
 from asr_headroom.models.network_kinds import Stage
 from asr_headroom.train.config import Method, TrainConfig
 from asr_headroom.train.forecast import Work, Workload, measure_speed
+from asr_headroom.train.holding import EVERYTHING, Holding
 from asr_headroom.train.memory import MemoryForecast
 
 __all__ = [
@@ -51,6 +53,7 @@ class NetworkWorkload:
         gradient_checkpointing: layers keep their input alone and are computed again in the backward pass.
         fresh_head: the output head moves beside the updates.
         quantization: of the frozen base.
+        holding: what rests, how states are kept, and over how many processes.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -65,6 +68,7 @@ class NetworkWorkload:
     gradient_checkpointing: bool = False
     fresh_head: bool = False
     quantization: str = "none"
+    holding: Holding = EVERYTHING
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -73,7 +77,15 @@ class NetworkWorkload:
 
     @classmethod
     def of(
-        cls, network: Network, config: TrainConfig, *, seconds: float, targets: int, fresh_head: bool, device: str
+        cls,
+        network: Network,
+        config: TrainConfig,
+        *,
+        seconds: float,
+        targets: int,
+        fresh_head: bool,
+        device: str,
+        holding: Holding = EVERYTHING,
     ) -> NetworkWorkload:
         """The workload of a training config, for micro-batches of this audio and text."""
         return cls(
@@ -88,6 +100,7 @@ class NetworkWorkload:
             gradient_checkpointing=config.gradient_checkpointing,
             fresh_head=fresh_head,
             quantization=getattr(config, "quantization", "none"),
+            holding=holding,
             device=device,
         )
 
@@ -99,8 +112,21 @@ class NetworkWorkload:
     @property
     def trainable_parameters(self) -> int:
         """Weights that move."""
-        targets = self.lora.target_modules
-        return self.network.trainable_parameters(self.method, self.lora.rank, targets, fresh_head=self.fresh_head)
+        if self.trains_all:
+            return self.network.trainable_parameters(self.method) - self.holding.frozen_weights
+        head = self.fresh_head and not self.holding.rests(self.network.kind.head)
+        return self._updates(self._adapted()) + (self.network.head_parameters if head else 0)
+
+    @property
+    def update_parameters(self) -> int:
+        """Weights beside the model's own, those that rest included: low-rank updates and the copy of a fresh head."""
+        if self.trains_all:
+            return 0
+        head = self.network.head_parameters if self.fresh_head else 0
+        return self._updates(self.network.adapted(self.lora.target_modules)) + head
+
+    def _updates(self, matrices: Iterable[Matrix]) -> int:
+        return sum(self.lora.rank * (matrix.inputs + matrix.outputs) for matrix in matrices)
 
     def positions(self, stage: Stage) -> float:
         """Of the whole micro-batch."""
@@ -114,13 +140,23 @@ class NetworkWorkload:
         """Names of the matrices with a low-rank update."""
         if self.trains_all:
             return frozenset()
-        return frozenset(matrix.name for matrix in self.network.adapted(self.lora.target_modules))
+        return frozenset(matrix.name for matrix in self._adapted())
+
+    def moves(self, matrix: Matrix) -> bool:
+        """Its own weights do; updates are another matter."""
+        return self.trains_all and not self.holding.rests(matrix.name)
 
     def first_moving_stage(self) -> int:
         """From here on gradients flow."""
-        if self.trains_all:
+        if not self.trains_all:
+            return min((matrix.stage for matrix in self._adapted()), default=len(self.network.stages))
+        if not self.holding.frozen:
             return 0
-        return min(matrix.stage for matrix in self.network.adapted(self.lora.target_modules))
+        return min((matrix.stage for matrix in self.network.matrices if self.moves(matrix)), default=0)
+
+    def _adapted(self) -> list[Matrix]:
+        found = self.network.adapted(self.lora.target_modules)
+        return [matrix for matrix in found if not self.holding.rests(matrix.name)]
 
 
 def forecast_network_seconds(workload: NetworkWorkload) -> float:
@@ -156,7 +192,7 @@ def network_work(workload: NetworkWorkload) -> Work:
         stage = workload.network.stages[matrix.stage]
         positions, flows = workload.positions(stage), matrix.stage >= first
         # Forward, the input's gradient, the matrix's own, and forward again.
-        passes = 1 + flows * (1 + workload.trains_all + again)
+        passes = 1 + flows * (1 + workload.moves(matrix) + again)
         matmul += passes * 2 * positions * matrix.weights
         if makes_queries(matrix, stage):
             attention += ((3.5 + again) if flows else 1) * 4 * positions * workload.keys(stage) * matrix.outputs
@@ -180,22 +216,36 @@ def forecast_network_memory(workload: NetworkWorkload, *, overhead: int = 0) -> 
     Raises:
         ModelError: a LoRA target is no matrix of the model.
     """
-    gradients = workload.trainable_parameters * _FLOAT
-    weights = weight_bytes(workload.network, workload.quantization) + (0 if workload.trains_all else gradients)
+    trainable, shards = workload.trainable_parameters, workload.holding.shards
+    gradients, states = trainable * _FLOAT, int(trainable * workload.holding.state_bytes)
+    weights = weight_bytes(workload.network, workload.quantization) + workload.update_parameters * _FLOAT
     logits = 3 * int(_logits(workload) * _FLOAT)
     activations = int(saved_activations(workload))
     casts = _cast_bytes(workload) if workload.bf16 else 0
+    evaluating = overhead
     if workload.device == "cpu":
         overhead += int(_HEAP_SLACK * activations)
+    total = overhead + (weights + gradients + states) // shards + activations + casts + logits
+    if shards > 1:
+        total += _whole_at_a_time(workload.network) * _FLOAT
+        # Between steps each process holds the whole model.
+        total = max(total, evaluating + weights + (weights + states) // shards)
     return MemoryForecast(
         weights=weights,
         gradients=gradients,
-        optimizer=2 * gradients,
+        optimizer=states,
         activations=activations + casts,
         logits=logits,
         overhead=overhead,
-        total=overhead + weights + 3 * gradients + activations + casts + logits,
+        total=total,
     )
+
+
+def _whole_at_a_time(network: Network) -> int:
+    """Weights that are together on each process in a step of shards: two layers, about, and what is in none."""
+    layers = sum(makes_queries(matrix, network.stages[matrix.stage]) for matrix in network.matrices)
+    inside = sum(matrix.weights for matrix in network.matrices if not _is_head(matrix, network))
+    return network.parameters - inside + 2 * inside // max(1, layers)
 
 
 def saved_activations(workload: NetworkWorkload) -> float:
@@ -211,7 +261,7 @@ def saved_activations(workload: NetworkWorkload) -> float:
         stage = workload.network.stages[matrix.stage]
         if matrix.stage < first:
             continue
-        values = 0.9 * (matrix.inputs + matrix.outputs) if workload.trains_all else float(matrix.outputs)
+        values = 0.9 * (matrix.inputs + matrix.outputs) if workload.moves(matrix) else float(matrix.outputs)
         if _is_head(matrix, workload.network):
             values = float(matrix.inputs)  # what it makes is counted with the logits
         if matrix.name in adapted:

@@ -44,7 +44,7 @@ class MemoryForecast:
     Attributes:
         weights: float32, low-rank updates included.
         gradients: of the weights that move.
-        optimizer: the two states of AdamW.
+        optimizer: the two states of AdamW. These three are of the whole model, though shards of them may be held.
         activations: saved by the forward pass for the backward pass, without the logits.
         logits: of supervised positions: their log-probabilities and, on the way back, two gradients.
         overhead: of the process itself, as handed in, and on a CPU what the allocator holds beyond the tensors.
@@ -70,24 +70,35 @@ def forecast_memory(workload: Workload, *, overhead: int = 0) -> MemoryForecast:
     Raises:
         ModelError: a LoRA target is no matrix of the model.
     """
-    shape, trainable = workload.architecture, workload.trainable_parameters
-    stages = list(_Tape(workload).stages())
-    gradients = trainable * _FLOAT
-    weights = shape.parameters * _FLOAT + (0 if workload.trains_all else gradients)
-    held = weights + 2 * gradients + (gradients if workload.micro_batches > 1 else 0)
+    shape, trainable, shards = workload.architecture, workload.trainable_parameters, workload.holding.shards
+    stages = [stage._replace(gradients=stage.gradients // shards) for stage in _Tape(workload).stages()]
+    gradients, states = trainable * _FLOAT, int(trainable * workload.holding.state_bytes)
+    weights = (shape.parameters + workload.update_parameters) * _FLOAT
+    held = (weights + states + (gradients if workload.micro_batches > 1 else 0)) // shards
     held += int(workload.rows * workload.window_seconds * 16_000) * _FLOAT  # the waveforms
     log_probs = workload.supervised * shape.vocab_size * _FLOAT
+    evaluating = overhead
     if workload.device == "cpu":
         churn = sum(stage.saved for stage in stages) + 2 * log_probs + max(stage.working for stage in stages[1:-1])
         overhead += int(_HEAP_SLACK[workload.method] * churn / (2 if workload.bf16 else 1))
+    total = overhead + held + _highest(stages, grow=workload.micro_batches == 1)
+    if shards > 1:
+        # Two layers at a time, and what is in none, are whole; between steps each process holds the whole model.
+        layers = (
+            (shape.encoder_layers, shape.encoder_layer_parameters),
+            (shape.decoder_layers, shape.decoder_layer_parameters),
+        )
+        outside = shape.parameters - sum(count * size for count, size in layers)
+        total += (outside + 2 * max(size for _, size in layers)) * _FLOAT
+        total = max(total, evaluating + weights + (weights + states) // shards)
     return MemoryForecast(
         weights=weights,
         gradients=gradients,
-        optimizer=2 * gradients,
+        optimizer=states,
         activations=sum(stage.saved for stage in stages) - log_probs,
         logits=3 * log_probs,
         overhead=overhead,
-        total=overhead + held + _highest(stages, grow=workload.micro_batches == 1),
+        total=total,
     )
 
 
@@ -143,13 +154,16 @@ class _Tape:
 
     def stages(self) -> Iterator[_Stage]:
         """The forward pass in its order: features, convolutions, encoder, decoder, logits."""
-        frames, flows = self.work.frames, self.all
+        frames, rests = self.work.frames, self.work.encoder_rests
+        flows = self.all and not rests
         yield self._features()
-        yield self._convolutions()
+        stage = self._convolutions()
+        yield stage._replace(saved=0, gradients=0) if rests else stage
         for number in range(self.shape.encoder_layers):
             layer = self._encoder_layer(number)
-            yield self._layer(layer, flows, flows)
-            flows = flows or self._moves(layer.matrices.values())
+            stage = self._layer(layer, flows, flows)
+            yield stage._replace(saved=0, gradients=0) if rests else stage
+            flows = not rests and (flows or self._moves(layer.matrices.values()))
         yield self._encoder_output(flows)
         encoder_flows, flows = flows, self.all
         yield self._embedding()
@@ -229,7 +243,7 @@ class _Tape:
         for part, keys in layer.parts:
             wanted = flows or (encoder_flows and part == "encoder_attn")
             if wanted or self._moves(m for name, m in layer.matrices.items() if name.startswith(part)):
-                saved += self._attention(layer, part, keys, fresh=not wanted, stream=flows)
+                saved += self._attention(layer, part, keys, fresh=not wanted, stream=flows, from_moving=encoder_flows)
                 flows = True
         if flows or self._moves(layer.matrices.values()):
             saved += self._feed_forward(layer, fresh=not flows)
@@ -242,14 +256,25 @@ class _Tape:
             return _Stage(layer.tokens * self.width * _FLOAT if saved or entering else 0, gradients, working + saved)
         return _Stage(saved, gradients, working)
 
-    def _attention(self, layer: _Layer, part: str, keys: int, *, fresh: bool, stream: bool) -> int:
-        """Bytes of one attention part; ``fresh``: nothing that enters wants a gradient; ``stream``: the stream does."""
+    def _attention(self, layer: _Layer, part: str, keys: int, *, fresh: bool, stream: bool, from_moving: bool) -> int:
+        """Bytes of one attention part.
+
+        Args:
+            layer: it belongs to.
+            part: its name.
+            keys: positions that are attended to.
+            fresh: nothing that enters wants a gradient.
+            stream: the stream does.
+            from_moving: the encoder's output does.
+        """
         tokens, width = layer.tokens, self.width
         q, k, v, out = (layer.matrices[f"{part}.{name}"] for name in ("q_proj", "k_proj", "v_proj", "out_proj"))
         if part == "self_attn":
             saved = self._inputs(tokens, [q, k, v], fresh=fresh)
         else:
-            saved = self._inputs(tokens, [q], fresh=not stream) + self._inputs(keys, [k, v], shared=True)
+            saved = self._inputs(tokens, [q], fresh=not stream) + self._inputs(
+                keys, [k, v], fresh=not from_moving, shared=True
+            )
         saved += self._inputs(tokens, [out])
         saved += (2 * tokens + 2 * keys) * width * self.item + tokens * layer.heads * _FLOAT  # q, k, v, output, sums
         saved += self._mask(tokens * width, self.shape.dropout)

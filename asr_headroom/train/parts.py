@@ -5,13 +5,13 @@ A part is a role (:data:`ROLES`), told from the names that transformers gives it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
 from asr_headroom.errors import ConfigError, did_you_mean
 
-__all__ = ["ROLES", "freeze_parts", "layer_depths", "layer_lists", "part_names"]
+__all__ = ["ROLES", "freeze_parts", "frozen_names", "is_frozen", "layer_depths", "layer_lists", "part_names"]
 
 ROLES = {
     "feature_extractor": ("feature_extractor", "feature_projection"),
@@ -38,26 +38,51 @@ def freeze_parts(module: nn.Module, names: Iterable[str]) -> int:
     Raises:
         ConfigError: a part has another name in this model, or nothing would be left to train.
     """
-    stopped = 0
-    for wanted in names:
-        inside = [p for name, p in module.named_parameters() if _is_in(wanted, _own_name(name))]
-        if not inside:
-            known = part_names(module)
-            raise ConfigError(
-                f"freeze: this model has no part '{wanted}'; it has {', '.join(known)}, and modules by their own name"
-                f"{did_you_mean(wanted, known)}"
-            )
-        stopped += sum(parameter.numel() for parameter in inside if parameter.requires_grad)
-        for parameter in inside:
-            parameter.requires_grad_(False)
+    weights = dict(module.named_parameters())
+    inside = [weights[name] for name in frozen_names(list(weights), names)]
+    stopped = sum(parameter.numel() for parameter in inside if parameter.requires_grad)
+    for parameter in inside:
+        parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ConfigError(f"freeze: with {', '.join(names)} frozen nothing is left to train; name fewer parts")
     return stopped
 
 
+def frozen_names(weights: Sequence[str], parts: Iterable[str]) -> list[str]:
+    """The weights, by name, that lie in some of the parts.
+
+    Raises:
+        ConfigError: a part has another name in this model.
+    """
+    frozen: dict[str, None] = {}
+    for wanted in parts:
+        inside = [name for name in weights if is_frozen(name, [wanted])]
+        if not inside:
+            known = _roles_of(weights)
+            raise ConfigError(
+                f"freeze: this model has no part '{wanted}'; it has {', '.join(known)}, and modules by their own name"
+                f"{did_you_mean(wanted, known)}"
+            )
+        frozen |= dict.fromkeys(inside)
+    return list(frozen)
+
+
+def is_frozen(name: str, parts: Iterable[str]) -> bool:
+    """Whether a weight, or a module, lies in one of these parts.
+
+    >>> is_frozen("model.encoder.layers.0.fc1.weight", ["encoder"])
+    True
+    """
+    return any(_is_in(wanted, _own_name(name)) for wanted in parts)
+
+
 def part_names(module: nn.Module) -> list[str]:
     """Roles that this model has, in the order of :data:`ROLES`."""
-    present = {_role_of(_own_name(name)) for name, _ in module.named_parameters()}
+    return _roles_of([name for name, _ in module.named_parameters()])
+
+
+def _roles_of(weights: Iterable[str]) -> list[str]:
+    present = {_role_of(_own_name(name)) for name in weights}
     return [role for role in ROLES if role in present]
 
 

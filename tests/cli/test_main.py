@@ -97,6 +97,31 @@ def test_dry_run_of_train_forecasts_without_a_weight(capsys, tmp_path):
     assert "# memory: about" in text
 
 
+def test_dry_run_of_train_counts_what_rests_packed_states_and_shards(capsys, tmp_path):
+    (tmp_path / "tone.wav").write_bytes(tone_utterance("abcdefgh").audio)
+    (tmp_path / "m.jsonl").write_text('{"audio": "tone.wav", "text": "abcdefgh", "duration": 2.0}\n')
+    words = ["train", "--model", "openai/whisper-large-v3", "--train", str(tmp_path / "m.jsonl"), "--dev", "z"]
+    words += ["--language", "en", "--method", "full", "--per-device-train-batch-size", "1", "--dry-run"]
+
+    def told(*more):
+        assert main([*words, *more]) == 0
+        text = capsys.readouterr().out
+        return float(text.split("# memory: about ")[1].split(" GB")[0]), text
+
+    plain, _ = told()
+    resting, text = told("--freeze", "encoder", "model.decoder.layers.0")
+    # 637 M weights of the encoder (its positions never move) and 26 M of a decoder layer need no gradient, no state.
+    assert plain - resting > 12 * (0.635 + 0.026)
+    assert "# model: 1,543,490,560 parameters, 880,2" in text
+    packed, _ = told("--optim", "adamw-8bit")
+    assert 5.5 * 1.5 < plain - packed < 6 * 1.55
+    shards, text = told("--fsdp")
+    assert 0.3 * plain < plain - shards < 0.6 * plain
+    assert "on each of 2 processes" in text
+    assert main([*words, "--freeze", "encodr"]) == 2
+    assert "did you mean 'encoder'" in capsys.readouterr().err
+
+
 def test_dry_run_of_train_says_what_it_cannot_know(capsys, tmp_path):
     assert main(["train", "--model", "somebody/unknown", "--train", "y", "--dev", "z", "--dry-run"]) == 1
     assert "somebody/unknown" in capsys.readouterr().err

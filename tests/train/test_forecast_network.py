@@ -18,6 +18,7 @@ from asr_headroom.train.forecast_network import (
     network_work,
     saved_activations,
 )
+from asr_headroom.train.holding import Holding
 from asr_headroom.train.methods import apply_method
 
 XLSR = describe_model("facebook/wav2vec2-xls-r-300m")
@@ -112,3 +113,37 @@ def test_seconds_are_positive_and_scale_with_micro_batches():
     assert 0 < forecast_network_seconds(workload) < 10
     four = dataclasses.replace(workload, micro_batches=4)
     assert network_work(four).matmul == pytest.approx(4 * network_work(workload).matmul)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize(
+    ("family", "options"), [("qwen3_asr", {}), ("canary", {}), ("mel_ctc", {"kind": "parakeet"}), ("wav2vec2_ctc", {})]
+)
+def test_what_rests_has_neither_gradient_nor_state(family, options, method):
+    model = getattr(tiny, f"tiny_{family}")(width=128, **options)
+    network = build_network(model.module.config.to_dict())
+    config = TrainConfig(method=method, freeze=("encoder",), optim="adamw-8bit", lora=LoraConfig(rank=4))
+    movable = {n: p.numel() for n, p in model.module.named_parameters() if p.requires_grad}
+    if method == "lora" and family in ("mel_ctc", "wav2vec2_ctc"):
+        pytest.skip("its updates are all in the encoder; train refuses to freeze it")
+    model = apply_method(model, config)
+    frozen = sum(movable.get(name, 0) for name, p in model.module.named_parameters() if not p.requires_grad)
+    workload = NetworkWorkload.of(
+        network, config, seconds=1.0, targets=3, fresh_head=False, device="cpu",
+        holding=Holding.of(config, frozen_weights=frozen),
+    )  # fmt: skip
+    trained = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
+    memory = forecast_network_memory(workload)
+    assert (memory.gradients, memory.optimizer) == (4 * trained, int(2.03 * trained))
+    free = dataclasses.replace(workload, holding=Holding())
+    assert network_work(workload).matmul < network_work(free).matmul
+    if family != "wav2vec2_ctc":  # its convolutions come before the encoder, and move
+        assert workload.first_moving_stage() > 0
+        assert memory.activations < forecast_network_memory(free).activations
+
+
+def test_shards_divide_weights_gradients_and_states():
+    one = NetworkWorkload(network=XLSR, method="full", rows=1, seconds=10, targets=100, device="cuda")
+    whole, halves = (forecast_network_memory(dataclasses.replace(one, holding=Holding(shards=n))).total for n in (1, 2))
+    held = 16 * XLSR.parameters
+    assert 0.35 * held < whole - halves < 0.5 * held

@@ -13,7 +13,8 @@ from asr_headroom.models.lora import LoraConfig
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
 from asr_headroom.train.config import TrainConfig
-from asr_headroom.train.forecast import Workload
+from asr_headroom.train.forecast import Workload, step_work
+from asr_headroom.train.holding import Holding
 from asr_headroom.train.memory import forecast_memory, peak_memory_now, resident_memory_now
 from asr_headroom.train.methods import apply_method
 from asr_headroom.train.optimizer import make_optimizer
@@ -53,6 +54,10 @@ def saved_bytes(model, batch, *, bf16):
         ("lora", {"lora": LoraConfig(rank=4, dropout=0.0, target_modules=("q_proj", "v_proj"))}, 0.0),
         ("lora", {"lora": LoraConfig(rank=4, target_modules=("fc1", "fc2"))}, 0.0),
         ("lora", {"gradient_checkpointing": True}, 0.0),
+        ("full", {"freeze": ("encoder",)}, 0.0),
+        ("full", {"freeze": ("encoder",)}, 0.1),
+        ("lora", {"freeze": ("encoder",)}, 0.1),
+        ("lora", {"freeze": ("decoder",), "lora": LoraConfig(rank=4, dropout=0.0)}, 0.0),
     ],
 )
 # transformers' own switch for checkpointing warns about the name it reads itself by.
@@ -67,19 +72,27 @@ def test_activations_are_what_autograd_saves(method, changes, dropout, bf16):
     model.module.train()
     batch = model.collate([tone_utterance("abca", id=str(number)) for number in range(3)])
     tokens = batch.inputs["labels"].shape[1]
-    workload = Workload.of(shape, config, window_seconds=3.0, tokens=tokens)
+    workload = Workload.of(shape, config, window_seconds=3.0, tokens=tokens, holding=Holding.of(config))
     workload = dataclasses.replace(workload, targets=batch.num_targets // 3)
     forecast = forecast_memory(workload)
     log_probs = forecast.logits // 3
     # Left out: masks and indices of labels, and in bf16 casts of low-rank matrices; 1 % at this size, less at others.
-    assert forecast.activations + log_probs == pytest.approx(saved_bytes(model, batch, bf16=bf16), rel=0.012)
+    # An encoder at rest leaves so little that in bf16 it is up to 6 %.
+    tolerance = 0.06 if config.freeze and bf16 else 0.012
+    assert forecast.activations + log_probs == pytest.approx(saved_bytes(model, batch, bf16=bf16), rel=tolerance)
 
 
+@pytest.mark.parametrize("freeze", [(), ("encoder",), ("decoder",), ("model.decoder.layers.1", "encoder")])
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_weights_gradients_and_states_are_those_of_a_step(method):
-    model, config = tiny_whisper(layers=2), TrainConfig(method=method)
-    workload = Workload.of(parse_architecture(model.module.config.to_dict()), config, window_seconds=3, tokens=8)
+def test_weights_gradients_and_states_are_those_of_a_step(method, freeze):
+    model, config = tiny_whisper(layers=2), TrainConfig(method=method, freeze=freeze)
+    frozen = {n: p.numel() for n, p in model.module.named_parameters() if p.requires_grad}
     model = apply_method(model, config)
+    frozen_weights = sum(frozen.get(name, 0) for name, p in model.module.named_parameters() if not p.requires_grad)
+    workload = Workload.of(
+        parse_architecture(model.module.config.to_dict()), config, window_seconds=3, tokens=8,
+        holding=Holding.of(config, frozen_weights=frozen_weights),
+    )  # fmt: skip
     forecast = forecast_memory(workload)
     optimizer = make_optimizer(model.module, config)
     batch = model.collate([tone_utterance("abc")])
@@ -116,6 +129,24 @@ def test_what_costs_less_is_forecast_lower():
     assert base < forecast_memory(workload(bf16=False)).total
     assert forecast_memory(workload(window_seconds=6.0)).total < base / 2
     assert base < forecast_memory(workload(method="full")).total
+
+
+def test_resting_parts_packed_states_and_shards_cost_less():
+    whole = workload(method="full")
+    base = forecast_memory(whole)
+    packed = forecast_memory(workload(method="full", holding=Holding(state_bytes=2.03)))
+    # 8 bytes of each weight become 2 and a scale for each 256.
+    assert packed.optimizer == pytest.approx(base.optimizer * 2.03 / 8)
+    assert base.total - packed.total == base.optimizer - packed.optimizer
+    halves, eighths = (forecast_memory(workload(method="full", holding=Holding(shards=n))) for n in (2, 8))
+    saved = base.weights + base.optimizer
+    # A shard of them goes; some layers come together, and no activation is saved.
+    assert 0.25 * saved < base.total - halves.total <= 0.5 * saved + base.gradients
+    assert eighths.total < halves.total
+    assert eighths.total >= base.weights + (base.weights + base.optimizer) // 8
+    resting = workload(method="full", holding=Holding(frozen=("encoder",), frozen_weights=88_000_000))
+    assert forecast_memory(resting).total < base.total - 12 * 88_000_000
+    assert step_work(resting).matmul < 0.6 * step_work(whole).matmul
 
 
 def test_a_cpu_pays_for_masks_and_for_its_allocator():
