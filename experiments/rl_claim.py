@@ -81,6 +81,9 @@ PILOT: list[tuple[str, dict[str, Any]]] = [
     ("GSPO", {"method": "full", "learning_rate": 6e-5}),
     ("SFT, MWER", {"method": "full", "learning_rate": 2e-5}),
     ("SFT, GSPO", {"method": "full", "learning_rate": 2e-5}),
+    ("SFT, GSPO", {"method": "full", "learning_rate": 6e-5, **WIDE}),
+    ("SFT, MWER", {"method": "full", "learning_rate": 2e-5, **WIDE}),
+    ("SFT, GSPO", {"method": "full", "learning_rate": 2e-5, **WIDE}),
 ]
 
 
