@@ -60,7 +60,9 @@ def add_config_arguments(
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override one field, dots reach inside"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the settings (train: and a forecast) and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the settings (train, rl: and a forecast) and stop"
+    )
 
 
 def config_from_arguments(arguments: argparse.Namespace, config_type: type[C]) -> C:

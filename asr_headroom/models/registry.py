@@ -10,6 +10,7 @@ import importlib
 import importlib.metadata
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from asr_headroom.errors import MissingDependencyError, ModelError, did_you_mean
@@ -134,10 +135,11 @@ def _family_of(model_id: str, told: str | None, families: Mapping[str, _Family])
             f"{'; family ' + repr(readers[0]) + ' reads it' if readers else ''})"
         )
     if model_type is None:
-        raise ModelError(
-            f"'{model_id}' holds no config.json that names a type of model; give a hub id, or a folder written by "
-            "save_pretrained or train"
-        )
+        delivered = Path(model_id) / "model"
+        instead = "a hub id, or a folder written by save_pretrained or train"
+        if delivered.is_dir():
+            instead = f"'{delivered}', which a training left there"
+        raise ModelError(f"'{model_id}' holds no config.json that names a type of model; give {instead}")
     raise ModelError(
         f"'{model_id}' is of type {model_type!r}, which no family here reads; `asr-headroom models list` shows what "
         f"runs here ({', '.join(sorted(families))}) and what does not"

@@ -7,6 +7,7 @@ Budget, dev selection, guard, resume and delivery are those of :mod:`asr_headroo
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import time
@@ -26,6 +27,7 @@ from asr_headroom.models.vocabulary import Vocabulary
 from asr_headroom.rl.config import RlConfig
 from asr_headroom.rl.reward import Reward, mean_reference_lengths
 from asr_headroom.stages.train import SettingRunner, TrainStageConfig, train_with
+from asr_headroom.stages.train_setup import load_from_registry
 from asr_headroom.text.normalize import Normalizer, get_normalizer, normalizer_for_language
 from asr_headroom.text.units import primary_subtag
 
@@ -52,6 +54,9 @@ class RlStageConfig(RlConfig, TrainStageConfig):
 
     method: Literal["lora", "full"] = "lora"
     """lora: new low-rank updates; full: all weights."""
+
+    learning_rate: float | None = None
+    """Peak rate of AdamW; the default depends on the method (lora 5e-6, full 1e-6), and is lower than in train."""
 
     output: str = "runs/rl"
     """Folder of this run."""
@@ -101,14 +106,16 @@ def rl(config: RlStageConfig, *, clock: Callable[[], float] = time.monotonic) ->
 
 
 def check_keywords(config: RlStageConfig) -> None:
-    """The file of keywords is there, before data and model are read.
+    """The file of keywords is there and holds something, before data and model are read.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not, or does not.
     """
     path = config.reward.keywords
     if path and not Path(path).is_file():
         raise ConfigError(f"reward.keywords is '{path}', which is no file; give a text file with one word per line")
+    if path and not Path(path).read_bytes().strip():
+        raise ConfigError(f"reward.keywords is '{path}', which is empty; write one word per line into it")
 
 
 class _RlRunner(SettingRunner):
@@ -130,7 +137,7 @@ class _RlRunner(SettingRunner):
         comes_again = config.num_train_epochs * config.updates_per_rollout > 1 or config.max_steps is not None
         return super().__call__(
             config,
-            facts={**(facts or {}), "rl": to_mapping(settings)},
+            facts={**(facts or {}), "rl": to_mapping(settings) | _keywords_facts(settings)},
             steps_per_batch=config.updates_per_rollout,
             make_objective=policy_objective(
                 settings,
@@ -141,6 +148,12 @@ class _RlRunner(SettingRunner):
             ),
             **options,
         )
+
+
+def _keywords_facts(config: RlConfig) -> dict[str, Any]:
+    """What was in the file of keywords: a run with another is another run."""
+    path = config.reward.keywords
+    return {"keywords_sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()} if path else {}
 
 
 def make_reward(config: RlStageConfig, utterances: list[Utterance]) -> Reward:
@@ -199,9 +212,9 @@ def _load_start(config: TrainStageConfig, vocabulary: Vocabulary | None) -> Trai
                 _write_merged(source, merged)
         _check_merged(source, merged)
         source = str(merged)
-    model = load_model(source, window=config.window)
+    model = load_from_registry(dataclasses.replace(config, init=source, model=source), vocabulary)
     # The divergence wants updates of low rank, which are not attached yet.
-    return check_model(model, dataclasses.replace(_rl_config(config), policy_kl=0.0))  # type: ignore[arg-type]
+    return check_model(model, dataclasses.replace(_rl_config(config), policy_kl=0.0))
 
 
 def _write_merged(source: str, target: Path) -> None:

@@ -24,7 +24,12 @@ def forecast_rl(config: RlStageConfig) -> TrainingForecast:
     Raises:
         AsrHeadroomError: see :func:`asr_headroom.stages.forecast.forecast_training`.
     """
+    from asr_headroom.models.checkpoints import read_adapter_base
+
     check_keywords(config)
+    # Low-rank updates are merged before anything else, and what is then trained has their base's dimensions.
+    start = read_adapter_base(config.init) or config.init
+    config = dataclasses.replace(config, init=start, model=start)
     scored = float(config.num_rollouts) + bool(config.reference_in_list)
     drawn = _DRAWING_SHARE * scored / config.updates_per_rollout
     time = scored + drawn + bool(config.cross_entropy) + _DRAWING_SHARE * scored * bool(config.policy_kl)

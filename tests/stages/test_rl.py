@@ -11,16 +11,20 @@ import pytest
 import torch
 
 from asr_headroom.cli.main import main
+from asr_headroom.config import field_descriptions
 from asr_headroom.data.manifest import write_manifest
 from asr_headroom.errors import ConfigError
 from asr_headroom.models.decoding import Hypothesis
 from asr_headroom.models.lora import LoraConfig, attach_lora
+from asr_headroom.models.quantization import is_quantized
 from asr_headroom.models.registry import load_model
 from asr_headroom.rl.config import RewardConfig
 from asr_headroom.stages.rl import RlStageConfig, make_reward, rl
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_whisper
+from asr_headroom.train import methods
 from asr_headroom.train.config import GuardConfig
+from asr_headroom.train.methods import apply_method
 
 
 @pytest.fixture
@@ -116,6 +120,7 @@ def test_rates_are_lower_than_in_supervised_training():
     assert config.model == "a"
     assert config.peak_learning_rate == 5e-6
     assert RlStageConfig(init="a", train="t", dev="d", method="full").peak_learning_rate == 1e-6
+    assert "lora 5e-6, full 1e-6" in field_descriptions(RlStageConfig)["learning_rate"]
 
 
 def test_keywords_go_through_each_languages_normaliser(tmp_path):
@@ -149,8 +154,52 @@ def test_encodings_behind_a_frozen_encoder_are_kept_and_change_nothing(tmp_path,
     assert [row["utterances"] for row in rows[0]] == [row["utterances"] for row in rows[1]]
 
 
+def test_packed_weights_are_asked_for_as_in_train(tmp_path, data, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    found = []
+
+    def watched(model, config):
+        found.append(is_quantized(model.module))
+        return apply_method(model, config)
+
+    monkeypatch.setattr(methods, "apply_method", watched)
+    assert main(words(tmp_path / "tiny", data, tmp_path / "rl", "--quantization", "4bit", "--max-steps", "1")) == 0
+    assert found == [True]
+
+
+def test_a_dry_run_from_updates_of_low_rank_forecasts_what_they_are_merged_into(tmp_path, data, capsys):
+    attach_lora(load_model(str(tmp_path / "tiny")), LoraConfig(rank=2)).save_pretrained(tmp_path / "sft")
+    said = []
+    for start in ("tiny", "sft"):
+        assert main(words(tmp_path / start, data, tmp_path / "rl", "--dry-run")) == 0
+        lines = capsys.readouterr().out.splitlines()
+        said.append([line for line in lines if line.startswith(("# model", "# data"))])
+    assert said[0] == said[1]
+    assert len(said[0]) == 2
+    assert not (tmp_path / "rl").exists()
+
+
+def test_the_folder_of_a_run_is_no_model_and_the_message_names_the_one_in_it(tmp_path, data, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "tiny").rename(tmp_path / "run/model")
+    assert main(words(tmp_path / "run", data, tmp_path / "rl")) == 1
+    assert f"give '{tmp_path}/run/model', which a training left there" in capsys.readouterr().err
+
+
+def test_a_run_with_other_keywords_is_another_run(tmp_path, data, capsys):
+    (tmp_path / "keywords.txt").write_text("abc\n")
+    command = words(tmp_path / "tiny", data, tmp_path / "rl", "--set", f"reward.keywords={tmp_path}/keywords.txt")
+    assert main(command) == 0
+    (tmp_path / "keywords.txt").write_text("cab\n")
+    assert main(command) == 1
+    assert "holds another run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=str)
-def test_keywords_that_are_not_there_are_told_before_anything_is_read(more, capsys):
+def test_keywords_that_are_not_there_are_told_before_anything_is_read(more, tmp_path, capsys):
     start = ["rl", "--init", "none", "--train", "none", "--dev", "none", "--set", "reward.keywords=none.txt"]
     assert main([*start, *more]) == 2
     assert "reward.keywords is 'none.txt', which is no file" in capsys.readouterr().err
+    (tmp_path / "empty.txt").write_text("\n")
+    assert main([*start[:-1], f"reward.keywords={tmp_path}/empty.txt", *more]) == 2
+    assert "which is empty; write one word per line" in capsys.readouterr().err
