@@ -24,6 +24,7 @@ from typing import Any
 from asr_headroom.analysis.scoring import compare_results
 from asr_headroom.data.nonspeech import nonspeech_utterances
 from asr_headroom.evaluate.transcribe import count_utterances
+from asr_headroom.lab.lexicon import Split
 from asr_headroom.lab.settings import base_path
 from asr_headroom.lab.speech import SpeechRecipe, write_corpus
 from asr_headroom.metrics.multiplicity import holm_adjusted
@@ -44,10 +45,10 @@ STUDY: dict[str, dict[str, Any]] = {
     "study full": {"method": "full", "learning_rate": 1e-5, "per_device_train_batch_size": 32},
 }
 OURS: dict[str, dict[str, Any]] = {
-    "ours lora": {"method": "lora", "learning_rates": (5e-4, 1e-3)},
-    "ours full": {"method": "full", "learning_rates": (1e-4, 2.5e-4)},
-    "ours lora, replay": {"method": "lora", "learning_rates": (5e-4, 1e-3), "replay_share": 0.2},
-    "ours full, replay": {"method": "full", "learning_rates": (1e-4, 2.5e-4), "replay_share": 0.2},
+    "ours lora": {"method": "lora", "learning_rates": (1e-3, 2e-3)},
+    "ours full": {"method": "full", "learning_rates": (2.5e-4, 5e-4)},
+    "ours lora, replay": {"method": "lora", "learning_rates": (1e-3, 2e-3), "replay_share": 0.2},
+    "ours full, replay": {"method": "full", "learning_rates": (2.5e-4, 5e-4), "replay_share": 0.2},
 }
 CHILDREN = {"ours full": (3e-5, 1e-4), "ours lora": (3e-4, 1e-3)}
 """Rates of a model larger than the laboratory's."""
@@ -73,6 +74,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/defaults"))
     parser.add_argument("--budget", default="75s", help="of each training, everything included")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument(
+        "--speech-seed", type=int, default=3000, help="of the laboratory's speech; another is new speech"
+    )
     parser.add_argument("--targets", nargs="+", choices=["fr", "zh"], default=["fr", "zh"], help="of the laboratory")
     parser.add_argument("--arms", nargs="+", default=["study lora", "study full", "ours lora", "ours full"])
     arguments = parser.parse_args()
@@ -80,29 +84,29 @@ def main() -> None:
     targets = ["children"] if arguments.part == "children" else arguments.targets
     rows: list[dict[str, Any]] = []
     for seed, target, arm in itertools.product(arguments.seeds, targets, arguments.arms):
-        data = children(arguments) if target == "children" else laboratory(arguments.output, target, seed)
+        data = children(arguments) if target == "children" else laboratory(arguments, target, seed)
         rows += one_arm(arguments, data, target, arm, seed)
         for row in rows[-2 if arm in OURS else -1 :]:
             print(f"{target} {seed} {row['arm']}: {row['text']}", flush=True)
     print_tables(rows, arguments.output)
 
 
-def laboratory(root: Path, target: str, seed: int) -> Data:
+def laboratory(arguments: argparse.Namespace, target: str, seed: int) -> Data:
     other = OTHER[target]
+
+    def corpus(language: str, split: Split, count: int, extra: int) -> str:
+        recipe = SpeechRecipe(language=language, split=split, count=count, seed=arguments.speech_seed + extra)
+        return str(write_corpus(arguments.output / f"speech-{language}-{split}-{extra}", recipe))
+
     return Data(
         model=str(base_path()),
-        train=corpus(root, target, "train", 800, seed),
-        dev=corpus(root, target, "dev", 400, 0),
-        replay=corpus(root, other, "train", 800, seed),
-        guard=corpus(root, other, "dev", 400, 0),
-        target_test=corpus(root, target, "test", 600, 0),
-        other_test=corpus(root, other, "test", 600, 0),
+        train=corpus(target, "train", 800, seed),
+        dev=corpus(target, "dev", 400, 0),
+        replay=corpus(other, "train", 800, seed),
+        guard=corpus(other, "dev", 400, 0),
+        target_test=corpus(target, "test", 600, 0),
+        other_test=corpus(other, "test", 600, 0),
     )
-
-
-def corpus(root: Path, language: str, split: str, count: int, seed: int) -> str:
-    recipe = SpeechRecipe(language=language, split=split, count=count, seed=3000 + seed)
-    return str(write_corpus(root / f"speech-{language}-{split}-{seed}", recipe))
 
 
 def children(arguments: argparse.Namespace) -> Data:

@@ -25,8 +25,8 @@ learning rate nearly at 0, and where it is, the time is used."""
 _MAX_EVALUATIONS = 10
 _MIN_EVALUATIONS = 3
 _MIN_UTTERANCES = 10
-_PLANNED_POINTS = 3
-"""Of the guard, under a budget: it often needs no more, and measures further ones in time that is left over."""
+_PLANNED_POINTS = 2
+"""Of the guard, under a budget: the end and three quarters; further ones are measured in time that is left over."""
 _LONG_FORM_SHARE = 0.25
 """Of what the guard may transcribe under a budget, that joined recordings may take; they are left out beyond it."""
 _SAFETY_SECONDS = 1.0

@@ -64,8 +64,8 @@ def test_the_guard_gives_up_utterances_before_points():
     assert (wanted.eval_utterances, wanted.guard_utterances, wanted.guard_points) == (100, 200, 5)
     shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.1}
     fewer = evaluation_sizes(config, budget_seconds=600, **shares)
-    assert fewer.guard_points == 3
-    assert (fewer.guard_utterances * 2 + 16) * 4 * 0.1 <= 0.15 * 600
+    assert fewer.guard_points == 2
+    assert (fewer.guard_utterances * 2 + 16) * 3 * 0.1 <= 0.15 * 600
     assert fewer.eval_utterances * 3 * 0.1 <= 0.1 * 600
     tight = evaluation_sizes(config, budget_seconds=60, **shares)
     assert (tight.guard_utterances, tight.guard_points) == (14, 1)
@@ -77,11 +77,11 @@ def test_long_recordings_are_paid_for_or_left_out():
     config = TrainConfig(num_train_epochs=1)
     shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.5}
     assert evaluation_sizes(config, **shares, long_form=1e6).long_form, "without a budget there is time"
-    # 15 % of 3,600 s are 1,080 utterances: 270 at the base and each of three points.
-    held = evaluation_sizes(config, **shares, long_form=60, budget_seconds=3600)
+    # 15 % of 3,600 s are 1,080 utterances: 360 at the base and each of two points.
+    held = evaluation_sizes(config, **shares, long_form=80, budget_seconds=3600)
     assert held.long_form
-    assert held.guard_utterances == (270 - 16 - 60) // 2
-    left_out = evaluation_sizes(config, **shares, long_form=70, budget_seconds=3600)
+    assert held.guard_utterances == (360 - 16 - 80) // 2
+    left_out = evaluation_sizes(config, **shares, long_form=95, budget_seconds=3600)
     assert not left_out.long_form
-    assert left_out.guard_utterances == (270 - 16) // 2
+    assert left_out.guard_utterances == (360 - 16) // 2
     assert evaluation_sizes(config, **shares, budget_seconds=3600).long_form, "nothing to leave out is not said"
