@@ -54,18 +54,29 @@ CLAIMS = [
 CONTEXT = [("SFT", "SFT, SFT"), *(("base", arm) for arm in START)]
 """Not part of the claim."""
 
+WIDE = {"num_rollouts": 8, "temperature": 1.2, "top_p": 1.0}
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    # The lowest error on 400 dev utterances among each arm's trials in the pilot (Mandarin, seed 0, 30 s each; SFT's
+    # rate is from earlier rounds). From the base the lower of two rates was better, and none below it was tried.
     "lab": {
         "SFT": {"method": "full", "learning_rate": 5e-4},
-        "SFT, SFT": {"method": "full", "learning_rate": 1.5e-4},
-        "MWER": {"method": "full", "learning_rate": 2e-4},
-        "GSPO": {"method": "full", "learning_rate": 2e-4},
-        "SFT, MWER": {"method": "full", "learning_rate": 6e-5},
-        "SFT, GSPO": {"method": "full", "learning_rate": 6e-5},
+        "SFT, SFT": {"method": "full", "learning_rate": 5e-4},
+        "MWER": {"method": "full", "learning_rate": 6e-5},
+        "GSPO": {"method": "full", "learning_rate": 6e-5},
+        "SFT, MWER": {"method": "full", "learning_rate": 2e-5},
+        "SFT, GSPO": {"method": "full", "learning_rate": 2e-5, **WIDE},
+    },
+    # SFT's rate is from an earlier pilot; the others stand to it as in the laboratory, not searched.
+    "children": {
+        "SFT": {"method": "full", "learning_rate": 1e-4},
+        "SFT, SFT": {"method": "full", "learning_rate": 1e-4},
+        "MWER": {"method": "full", "learning_rate": 1.2e-5, "max_new_tokens": 60},
+        "GSPO": {"method": "full", "learning_rate": 1.2e-5, "max_new_tokens": 60},
+        "SFT, MWER": {"method": "full", "learning_rate": 4e-6, "max_new_tokens": 60},
+        "SFT, GSPO": {"method": "full", "learning_rate": 4e-6, "max_new_tokens": 60, **WIDE},
     },
 }
 
-WIDE = {"num_rollouts": 8, "temperature": 1.2, "top_p": 1.0}
 PILOT: list[tuple[str, dict[str, Any]]] = [
     ("SFT, SFT", {"method": "full", "learning_rate": 5e-4}),
     ("SFT, SFT", {"method": "full", "learning_rate": 1.5e-4}),
