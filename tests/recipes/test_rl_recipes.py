@@ -14,13 +14,8 @@ from asr_headroom.stages.rl import RlStageConfig, rl
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny import tiny_qwen3_asr
 
-STEPS = [
-    ("study-rl-qwen3-asr-fr", "qwen3-asr-06b-mwer-fr"),
-    ("study-rl-qwen3-asr-fr", "qwen3-asr-17b-gspo-fr"),
-    ("study-rl-qwen3-asr-zh", "qwen3-asr-06b-gspo-zh"),
-    ("headroom-rl-keywords-fr", "mwer"),
-    ("headroom-rl-mixed", "gspo"),
-]
+RECIPES = ("study-rl-qwen3-asr-fr", "study-rl-qwen3-asr-zh", "headroom-rl-keywords-fr", "headroom-rl-mixed")
+STEPS = [(recipe, step.name) for recipe in RECIPES for step in load_recipe(recipe).steps if step.verb == "rl"]
 
 
 def stand_in(folder, language):
@@ -34,19 +29,29 @@ def stand_in(folder, language):
     return str(folder / f"{language}.jsonl")
 
 
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory):
+    """A tiny model, and a few utterances in each language."""
+    folder = tmp_path_factory.mktemp("stand-ins")
+    tiny_qwen3_asr().save_pretrained(folder / "tiny")
+    return {language: stand_in(folder, language) for language in ("fr", "zh")} | {"init": str(folder / "tiny")}
+
+
+def test_there_are_as_many_steps_as_are_said():
+    assert len(STEPS) == 8 + 2
+
+
 @pytest.mark.parametrize(("recipe", "name"), STEPS)
-def test_it_runs_on_tiny_stand_ins(tmp_path, recipe, name):
+def test_it_runs_on_tiny_stand_ins(tmp_path, stand_ins, recipe, name):
     (step,) = (step for step in load_recipe(recipe).steps if step.name == name)
-    tiny_qwen3_asr().save_pretrained(tmp_path / "tiny")
-    data = {language: stand_in(tmp_path, language) for language in ("fr", "zh")}
 
     def local(source):
-        return data["fr" if "fr" in source.partition("@")[0] else "zh"]
+        return stand_ins["fr" if "fr" in source.partition("@")[0] else "zh"]
 
     settings = dict(step.settings)
     sources = settings["train"] if isinstance(settings["train"], list) else [settings["train"]]
     settings |= {
-        "init": str(tmp_path / "tiny"),
+        "init": stand_ins["init"],
         "train": [local(source) for source in sources],
         "dev": local(settings["dev"]),
         "max_steps": 2,
