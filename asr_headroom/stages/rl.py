@@ -75,6 +75,8 @@ class RlStageConfig(RlConfig, TrainStageConfig):
                 problems.append(f"{name} is of the supervised loss; here it is {other}")
         if self.fsdp:
             problems.append("fsdp is of the supervised loss; hypotheses are drawn with whole weights")
+        if self.torch_compile:
+            problems.append("torch_compile is of the supervised loss; hypotheses are drawn token by token")
         for check in (RlConfig.__post_init__, TrainStageConfig.__post_init__):
             try:
                 check(self)

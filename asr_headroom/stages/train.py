@@ -43,7 +43,8 @@ _READ_BY_TRAINING_ALONE = frozenset(
         "eval_steps", "freeze", "gradient_accumulation_steps", "gradient_checkpointing", "kl", "l2_sp",
         "label_smoothing", "layer_decay", "learning_rate", "learning_rates", "logging_steps", "lora",
         "lr_scheduler_type", "max_grad_norm", "max_steps", "method", "mixed_precision", "num_train_epochs", "optim",
-        "output", "per_device_train_batch_size", "replay_share", "train_weights", "warmup_ratio", "weight_decay",
+        "output", "per_device_train_batch_size", "replay_share", "torch_compile", "train_weights", "warmup_ratio",
+        "weight_decay",
     }
 )  # fmt: skip
 """Settings that change neither data nor model as they are read, but for method scratch; all others are taken to."""

@@ -99,6 +99,8 @@ class TrainStageConfig(TrainConfig):
             raise ConfigError(
                 f"quantization {self.quantization} packs weights, which then cannot move; give --method lora with it"
             )
+        if self.quantization != "none" and self.torch_compile:
+            raise ConfigError("quantization was not tried with torch_compile; leave one of them out")
         if self.kl and self.vocabulary == "from-data":
             raise ConfigError("kl holds a model near its base's predictions, and a fresh head has none; leave it out")
         if self.vocabulary_normalizer and self.vocabulary == "checkpoint":

@@ -126,6 +126,10 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
+    torch_compile: bool = False
+    """Layers of the training step go through torch.compile; needs a C++ compiler, on a GPU Triton. On CPUs it does not
+    pay."""
+
     fsdp: bool = False
     """Weights, gradients and optimiser states are cut into shards over the processes; for full and scratch."""
 
@@ -195,7 +199,7 @@ class TrainConfig:
                 for name in ("l2_sp", "kl")
                 if getattr(self, name)
             ]
-        problems += self._problems_of_shards()
+        problems += self._problems_of_shards() + self._problems_of_compiling()
         try:
             if self.budget is not None:
                 parse_budget(self.budget)
@@ -215,6 +219,12 @@ class TrainConfig:
             "kl": (self.kl, "it keeps a whole copy of the base on each process; l2_sp holds weights near the base"),
         }
         return [f"{name} does not go with fsdp: {why}" for name, (asked, why) in refused.items() if asked]
+
+    def _problems_of_compiling(self) -> list[str]:
+        """What was not tried with compiled layers."""
+        refused = {"fsdp": self.fsdp, "kl": self.kl, "gradient_checkpointing": self.gradient_checkpointing}
+        asked = [name for name, value in refused.items() if value and self.torch_compile]
+        return [f"{name} was not tried with torch_compile; leave one of them out" for name in asked]
 
     @property
     def peak_learning_rate(self) -> float:

@@ -21,6 +21,7 @@ from asr_headroom.errors import DivergedError, TrainingError
 from asr_headroom.models.out_of_memory import is_out_of_memory, release_memory
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.train.averaging import WeightAverage
+from asr_headroom.train.compilation import CompiledLayers
 from asr_headroom.train.config import TrainConfig
 from asr_headroom.train.feed import Feed, StepBatches
 from asr_headroom.train.objectives import Objective, StepTotals
@@ -62,6 +63,7 @@ class Stepper:
         self.objective, self._config, self._feed, self._on_smaller = objective, config, feed, on_smaller
         self._accelerator, self._processes = accelerator, Processes(accelerator)
         self._optimizer = accelerator.prepare_optimizer(make_optimizer(model.module, config))
+        self._compiled = CompiledLayers(model.module, accelerator.device) if config.torch_compile else None
         self._pull = PullToStart(self._optimizer, config.l2_sp) if config.l2_sp else None
         self._average = WeightAverage(model.module, config.ema) if config.ema else None
 
@@ -105,7 +107,8 @@ class Stepper:
             torch.manual_seed(hash((self._config.seed, batches.number, self._processes.index)))
             self.objective.prepared.train()
             try:
-                return self.objective.accumulate(batches)
+                with self._compiled.at_work() if self._compiled else nullcontext():
+                    return self.objective.accumulate(batches)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
