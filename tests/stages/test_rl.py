@@ -41,7 +41,7 @@ def data(tmp_path):
 
 def words(init, data, output, *more):
     return ["rl", "--init", str(init), "--train", data, "--dev", data, "--window", "fit", "--learning-rate", "1e-2",
-            "--max-new-tokens", "6", "--max-steps", "2", "--eval-steps", "1", "--set", "guard.enabled=false",
+            "--max-new-tokens", "6", "--max-steps", "2", "--eval-steps", "2", "--set", "guard.enabled=false",
             "--output", str(output), *more]  # fmt: skip
 
 
