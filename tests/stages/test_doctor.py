@@ -138,6 +138,14 @@ def test_scores_are_the_models_losses(scorer):
         assert utterance.text not in {rival.text for rival in one.rivals}
 
 
+@pytest.mark.parametrize(("language", "written"), [("fr", "Il lit i."), ("en", "Il lit I."), (None, "Il lit I.")])
+def test_targets_are_written_in_their_language(scorer, language, written):
+    """The English pronoun is no letter of other languages."""
+    _, speech, model = scorer
+    label_scorer = LabelScorer(model, TextPool(["a"], BASIC), Planter(["a"], "word"), form="sentence", seed=0)
+    assert label_scorer._written(replace(speech[0], language=language), "IL LIT I").text == written
+
+
 def test_scoring_goes_on_after_a_kill_and_obeys_a_budget(scorer, tmp_path):
     label_scorer, speech, _ = scorer
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
