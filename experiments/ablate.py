@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/ablate-lab"))
     parser.add_argument("--repetitions", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=80, help="of each setting")
+    parser.add_argument("--steps", type=int, default=120, help="of each setting")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     found = []

@@ -44,11 +44,13 @@ STUDY: dict[str, dict[str, Any]] = {
     "study lora": {"method": "lora", "learning_rate": 1e-4, "per_device_train_batch_size": 32},
     "study full": {"method": "full", "learning_rate": 1e-5, "per_device_train_batch_size": 32},
 }
+LORA = {"method": "lora", "learning_rates": (1e-3, 2e-3), "nonspeech_share": 0.02}
+FULL = {"method": "full", "learning_rates": (2.5e-4, 5e-4), "nonspeech_share": 0.02}
 OURS: dict[str, dict[str, Any]] = {
-    "ours lora": {"method": "lora", "learning_rates": (1e-3, 2e-3)},
-    "ours full": {"method": "full", "learning_rates": (2.5e-4, 5e-4)},
-    "ours lora, replay": {"method": "lora", "learning_rates": (1e-3, 2e-3), "replay_share": 0.2},
-    "ours full, replay": {"method": "full", "learning_rates": (2.5e-4, 5e-4), "replay_share": 0.2},
+    "ours lora": LORA,
+    "ours full": FULL,
+    "ours lora, replay": LORA | {"replay_share": 0.2},
+    "ours full, replay": FULL | {"replay_share": 0.2},
 }
 CHILDREN = {"ours full": (3e-5, 1e-4), "ours lora": (3e-4, 1e-3)}
 """Rates of a model larger than the laboratory's."""

@@ -45,10 +45,10 @@ class AblateConfig(TrainStageConfig):
     mode: Literal["race", "grid"] = "race"
     """race: the worse settings stop early; grid: each trains to its end."""
 
-    rungs: tuple[float, ...] = (0.2, 0.4)
+    rungs: tuple[float, ...] = (0.25,)
     """Race: shares of a setting's steps at which the worse stop."""
 
-    keep: float = 1 / 3
+    keep: float = 1 / 6
     """Race: share of the settings that goes on from a rung, at most."""
 
     output: str = "runs/ablate"

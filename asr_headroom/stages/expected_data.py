@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from asr_headroom.data.corpora.registry import PROFILES
 from asr_headroom.errors import DataError
 from asr_headroom.stages.data import Loaded, load_data
-from asr_headroom.stages.training_data import load_sources
+from asr_headroom.stages.training_data import NONSPEECH, NONSPEECH_SECONDS, count_nonspeech, load_sources
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class ExpectedSource:
     texts: Sequence[str] | None = None
     is_replay: bool = False
 
+    def made_for(self, max_duration: float) -> ExpectedSource:
+        """Silence and noise as long as the model takes them; any other source as it is."""
+        if self.name != NONSPEECH or self.longest <= max_duration:
+            return self
+        shrink = max_duration / self.longest
+        return replace(self, durations=[shrink * seconds for seconds in self.durations], longest=max_duration)
+
 
 def expected_sources(config: TrainStageConfig) -> list[ExpectedSource]:
     """Every training source, replay last.
@@ -63,17 +70,30 @@ def expected_sources(config: TrainStageConfig) -> list[ExpectedSource]:
     """
     names = [*config.train, *([config.replay] if config.replay else [])]
     if not any(_profile(name) for name in names):
-        return [_read(source.name, source.loaded, is_replay=source.is_replay) for source in load_sources(config)]
+        read = [_read(source.name, source.loaded, is_replay=source.is_replay) for source in load_sources(config)]
+        return _with_nonspeech(config, read)
     if not all(_profile(name) for name in names):
         raise DataError(
             f"{', '.join(names)}: a dry run reads manifests or knows the study's profiles, not both in one training"
         )
-    return [
+    published = [
         _published(
             name, config.language, None if name == config.replay else config.limit, is_replay=name == config.replay
         )
         for name in names
     ]
+    return _with_nonspeech(config, published)
+
+
+def _with_nonspeech(config: TrainStageConfig, sources: list[ExpectedSource]) -> list[ExpectedSource]:
+    """Silence and noise before replay, as :func:`asr_headroom.stages.training_data.with_nonspeech` adds it."""
+    spoken = [source for source in sources if not source.is_replay]
+    count = count_nonspeech(config.nonspeech_share, sum(len(source.durations) for source in spoken))
+    if not count:
+        return sources
+    mean = (2.0 + NONSPEECH_SECONDS) / 2
+    made = ExpectedSource(NONSPEECH, [mean] * count, [0.0] * count, NONSPEECH_SECONDS, spoken[0].language, [""] * count)
+    return [*spoken, made, *(source for source in sources if source.is_replay)]
 
 
 def expected_test_set(source: str, config: BenchConfig) -> ExpectedSource:

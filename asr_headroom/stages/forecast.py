@@ -113,6 +113,7 @@ def forecast_training(config: TrainStageConfig, *, copies: tuple[float, float] =
     known = describe_model(config.model) if config.vocabulary != "from-data" else None
     sources = expected_sources(config)
     model = known or describe_model(config.model, fresh_vocabulary=_fresh_vocabulary(config, sources))
+    sources = [source.made_for(model.max_duration) for source in sources]
     heard = [[i for i, seconds in enumerate(s.durations) if seconds <= model.max_duration] for s in sources]
     for source, indices in zip(sources, heard, strict=True):
         if not indices:

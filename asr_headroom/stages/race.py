@@ -2,9 +2,9 @@
 
 Successive halving (Jamieson & Talwalkar, 2016, arXiv:1502.07943) decides what it may cost: at each rung a share of the
 settings goes on, by rank on dev: before the end by the mean of the ranks in error rate and in loss, as a few hundred
-decoded utterances are noisy and the loss says sooner who learns. A :class:`asr_headroom.metrics.sequential.Race` over the same dev utterances says what
-of it is known: a setting that is behind beyond noise is dropped whatever its rank, and who was dropped by rank alone is
-said.
+decoded utterances are noisy and the loss says sooner who learns. A :class:`asr_headroom.metrics.sequential.Race` over
+the same dev utterances says what of it is known: a setting that is behind beyond noise is dropped whatever its rank,
+and who was dropped by rank alone is said.
 
 A rung is a share of a setting's own steps, under the learning rates of its whole training: no setting is trained
 twice, but those that do not learn early are dropped, also if they would have caught up. Settings whose figures are
@@ -130,8 +130,8 @@ class Rules:
         level: see :data:`LEVEL`.
     """
 
-    rungs: tuple[float, ...] = (0.2, 0.4, 1.0)
-    keep: float = 1 / 3
+    rungs: tuple[float, ...] = (0.25, 1.0)
+    keep: float = 1 / 6
     level: float = LEVEL
 
     def __post_init__(self) -> None:
@@ -184,7 +184,7 @@ def race_cost(settings: int, rules: Rules) -> float:
     """Most that a race may cost, in whole trainings.
 
     >>> race_cost(16, Rules()), race_cost(16, Rules(rungs=(1.0,)))
-    (5.6, 16.0)
+    (6.25, 16.0)
     """
     cost, running, before = 0.0, settings, 0.0
     for share in rules.rungs:

@@ -73,6 +73,8 @@ class RlStageConfig(RlConfig, TrainStageConfig):
             if getattr(self, name):
                 other = "policy_kl" if name == "kl" else "cross_entropy"
                 problems.append(f"{name} is of the supervised loss; here it is {other}")
+        if self.nonspeech_share:
+            problems.append("nonspeech_share is of the supervised loss; over silence no hypothesis is better than none")
         if self.fsdp:
             problems.append("fsdp is of the supervised loss; hypotheses are drawn with whole weights")
         if self.torch_compile:

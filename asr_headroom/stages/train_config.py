@@ -45,6 +45,10 @@ class TrainStageConfig(TrainConfig):
     replay_share: float = 0.2
     """Share of the replay data in every batch; it lengthens an epoch."""
 
+    nonspeech_share: float = 0.0
+    """Share of generated silence and noise with an empty transcript in the training data, against made-up words over
+    them; 0.02 is plenty."""
+
     output: str = "runs/train"
     """Folder of this run."""
 
@@ -118,6 +122,8 @@ class TrainStageConfig(TrainConfig):
             raise ConfigError(f"train_weights is {list(self.train_weights)}; each must be above 0 and finite")
         if not 0 < self.replay_share < 1:
             raise ConfigError(f"replay_share is {self.replay_share}; it must be between 0 and 1")
+        if not 0 <= self.nonspeech_share < 1:
+            raise ConfigError(f"nonspeech_share is {self.nonspeech_share}; it must be at least 0 and below 1")
         if repeated := [name for name in dict.fromkeys(self.train) if self.train.count(name) > 1]:
             raise ConfigError(f"train names {', '.join(repeated)} twice; name each once, train_weights repeat it")
         if self.replay and self.replay in self.train:

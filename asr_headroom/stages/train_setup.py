@@ -20,7 +20,14 @@ from asr_headroom.models.vocabulary import Vocabulary, normalizer_for_targets
 from asr_headroom.stages.data import Loaded, load_data
 from asr_headroom.stages.evaluation_sets import evaluation_set, guard_sets
 from asr_headroom.stages.train_config import TrainStageConfig
-from asr_headroom.stages.training_data import Source, TrainingData, check_augmentation, load_sources, usable_data
+from asr_headroom.stages.training_data import (
+    Source,
+    TrainingData,
+    check_augmentation,
+    load_sources,
+    usable_data,
+    with_nonspeech,
+)
 from asr_headroom.text.normalize import get_normalizer
 from asr_headroom.text.targets import TargetForm, write_target
 from asr_headroom.train.guard import EvaluationSet
@@ -73,6 +80,7 @@ def load_setup(config: TrainStageConfig, load: LoadModel) -> TrainSetup:
     model = load(config, vocabulary)
     for loaded in (dev_data, *guard_data):
         refuse_long_utterances(model, loaded.manifest)
+    sources = with_nonspeech(config, model, sources)
     train_data = usable_data(model, sources, config.target_form, writes_as_told=vocabulary is None)
     shuffled = evaluation_set(dev_data, "target", normalizer=config.normalizer, seed=config.seed)
     others = [evaluation_set(loaded, "guard", normalizer=None, seed=config.seed) for loaded in guard_data]
@@ -185,7 +193,7 @@ class _Learnt:
         """How many of a set have such a sentence, with a warning: they flatter what is measured on it."""
         normalizer = evaluated.normalizer
         if normalizer.id not in self._sentences:
-            self._sentences[normalizer.id] = {normalizer(utterance.text) for utterance in self._utterances}
+            self._sentences[normalizer.id] = {normalizer(utterance.text) for utterance in self._utterances} - {""}
         shared = sum(normalizer(utterance.text) in self._sentences[normalizer.id] for utterance in evaluated.utterances)
         if shared:
             logger.warning(

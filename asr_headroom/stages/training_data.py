@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from asr_headroom.audio.augment import Augmentation, AugmentConfig
 from asr_headroom.config import fingerprint, to_mapping
-from asr_headroom.data.manifest import Utterance
+from asr_headroom.data.manifest import Manifest, Utterance
 from asr_headroom.data.mixing import Mixture
+from asr_headroom.data.nonspeech import nonspeech_utterances
 from asr_headroom.errors import DataError
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.stages.data import Loaded, load_data
@@ -22,20 +24,31 @@ if TYPE_CHECKING:
     from asr_headroom.stages.train_config import TrainStageConfig
 
 __all__ = [
+    "NONSPEECH",
+    "NONSPEECH_SECONDS",
     "Source",
     "TrainingData",
     "augmentation_facts",
     "check_augmentation",
+    "count_nonspeech",
     "load_sources",
     "make_augmentation",
     "make_mixture",
     "usable_data",
+    "with_nonspeech",
 ]
 
 logger = logging.getLogger(__name__)
 
 _AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 _EXAMPLE_CHARACTERS = 80
+NONSPEECH = "silence and noise"
+NONSPEECH_SECONDS = 8.0
+"""Longest generated clip."""
+_MOST_CLIPS = 1000
+"""About 160 MB of memory."""
+_FIRST_SEED = 10_000
+"""The guard's clips have seed 0: what is trained on guards nothing."""
 _MANY_REPETITIONS = 5
 """Passes over a source in one epoch from which on it is worth a warning."""
 
@@ -85,6 +98,37 @@ def load_sources(config: TrainStageConfig) -> list[Source]:
     return sources
 
 
+def count_nonspeech(share: float, utterances: int) -> int:
+    """Clips of silence and noise that make up a share of them and the utterances, a thousand at most."""
+    return min(_MOST_CLIPS, max(1, round(share * utterances / (1 - share)))) if share else 0
+
+
+def with_nonspeech(config: TrainStageConfig, model: Trainable, sources: Sequence[Source]) -> list[Source]:
+    """The sources, and before replay generated silence and noise with an empty transcript, where a share is asked for.
+
+    Args:
+        config: share and seed.
+        model: gives sampling rate and longest recording.
+        sources: replay last.
+    """
+    learnt = [utterance for source in sources if not source.is_replay for utterance in source.loaded.manifest]
+    count = count_nonspeech(config.nonspeech_share, len(learnt))
+    if not count:
+        return list(sources)
+    clips = nonspeech_utterances(
+        model.card.sampling_rate,
+        count=count,
+        seed=_FIRST_SEED + config.seed,
+        max_duration=min(NONSPEECH_SECONDS, model.card.max_duration or math.inf),
+    )
+    spread = (learnt[index * len(learnt) // count] for index in range(count))
+    told = [replace(clip, language=utterance.language) for clip, utterance in zip(clips, spread, strict=True)]
+    logger.info("%d clips of %s, which nobody says anything in, are learnt as such", count, NONSPEECH)
+    made = Source(NONSPEECH, Loaded(Manifest(NONSPEECH, tuple(told)), {}))
+    replay = [source for source in sources if source.is_replay]
+    return [*(source for source in sources if not source.is_replay), made, *replay]
+
+
 def usable_data(model: Trainable, sources: Sequence[Source], form: TargetForm, *, writes_as_told: bool) -> TrainingData:
     """The utterances the model can learn from, in the form wanted; what was left out is counted and said.
 
@@ -114,17 +158,20 @@ def make_mixture(config: TrainStageConfig, sizes: Sequence[int], *, has_replay: 
 
     Args:
         config: weights and share of replay.
-        sizes: [sources] utterances.
+        sizes: [sources] utterances; silence and noise, where a share is asked for, after the training sources.
         has_replay: the last of them is the replay set.
     """
     if not config.train_weights and not has_replay:
         return None
     *sizes, replay = (*sizes,) if has_replay else (*sizes, 0)
-    mixture = Mixture.of(sizes, weights=config.train_weights, replay=replay, share=config.replay_share)
+    weights = config.train_weights
+    if weights and config.nonspeech_share:
+        share = config.nonspeech_share
+        weights = (*(weight / sum(weights) * (1 - share) for weight in weights), share)
+    mixture = Mixture.of(sizes, weights=weights, replay=replay, share=config.replay_share)
     total = sum(mixture.quotas)
-    for name, size, quota, seen in zip(
-        (*config.train, config.replay), mixture.sizes, mixture.quotas, mixture.repetitions, strict=False
-    ):
+    names = [*config.train, *([NONSPEECH] if config.nonspeech_share else []), *([config.replay] if has_replay else [])]
+    for name, size, quota, seen in zip(names, mixture.sizes, mixture.quotas, mixture.repetitions, strict=True):
         level = logging.WARNING if seen >= _MANY_REPETITIONS else logging.INFO
         logger.log(
             level, "%s: %d utterances, %.1f %% of an epoch, each %.2f times", name, size, 100 * quota / total, seen

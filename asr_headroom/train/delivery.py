@@ -174,7 +174,7 @@ class Delivery:
 
     def _sized(self, sizes: Sizes) -> list[EvaluationSet]:
         sets = [eval_set for eval_set in self.sets if sizes.long_form or eval_set.role != "long-form"]
-        return [eval_set.first(sizes.guard_utterances) for eval_set in sets]
+        return [s.first(sizes.nonspeech if s.role == "nonspeech" else sizes.guard_utterances) for s in sets]
 
     def _save(self, **changes: Any) -> None:
         self.record.save(**changes, minutes=self.ledger.minutes)

@@ -96,8 +96,8 @@ class EvaluationSet:
     normalizer: Normalizer
 
     def first(self, count: int) -> EvaluationSet:
-        """The set with its first ``count`` utterances; made recordings (silence, noise, joined) are few, all stay."""
-        utterances = self.utterances if self.role in ("nonspeech", "long-form") else self.utterances[:count]
+        """The set with its first ``count`` utterances; joined recordings are few, and all stay."""
+        utterances = self.utterances if self.role == "long-form" else self.utterances[:count]
         return replace(self, utterances=utterances)
 
     @cached_property

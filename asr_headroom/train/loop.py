@@ -400,7 +400,7 @@ class Training:
         sizes = evaluation_sizes(
             self.config,
             guard_sets=sum(eval_set.role not in ("nonspeech", "long-form") for eval_set in self._guard_sets),
-            nonspeech=sum(len(s.utterances) for s in self._guard_sets if s.role == "nonspeech"),
+            nonspeech=[len(s.utterances) for s in self._guard_sets if s.role == "nonspeech"],
             long_form=self._long_form_utterances(),
             seconds_per_utterance=self._agreed(seconds),
             budget_seconds=self._budget_seconds,

@@ -8,6 +8,7 @@ make a new one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asr_headroom.errors import TrainingError
@@ -25,10 +26,12 @@ learning rate nearly at 0, and where it is, the time is used."""
 _MAX_EVALUATIONS = 10
 _MIN_EVALUATIONS = 3
 _MIN_UTTERANCES = 10
+_FEWEST_CLIPS = 16
 _PLANNED_POINTS = 2
 """Of the guard, under a budget: the end and three quarters; further ones are measured in time that is left over."""
-_LONG_FORM_SHARE = 0.25
-"""Of what the guard may transcribe under a budget, that joined recordings may take; they are left out beyond it."""
+_MADE_SHARE = 0.25
+"""Of what the guard may transcribe under a budget, that joined recordings may take, and clips of silence and noise;
+beyond it joined recordings are left out, and clips fewer."""
 _SAFETY_SECONDS = 1.0
 """Kept back, so that writing the last files does not overdraw the budget."""
 
@@ -78,19 +81,21 @@ class Sizes:
         guard_utterances: of dev and of each guard set, at each point of the guard.
         guard_points: points that the guard is sure to have time for, besides the base.
         long_form: whether the guard looks at joined recordings too.
+        nonspeech: clips of each set of silence and noise that the guard looks at.
     """
 
     eval_utterances: int
     guard_utterances: int
     guard_points: int
     long_form: bool = True
+    nonspeech: int = 16
 
 
 def evaluation_sizes(
     config: TrainConfig,
     *,
     guard_sets: int,
-    nonspeech: int = 0,
+    nonspeech: Sequence[int] = (),
     long_form: float = 0.0,
     seconds_per_utterance: float = 0.0,
     budget_seconds: float | None = None,
@@ -104,7 +109,7 @@ def evaluation_sizes(
     Args:
         config: what is wanted.
         guard_sets: sets the guard compares on, dev included, made recordings not; 0 without a guard.
-        nonspeech: clips of silence and noise.
+        nonspeech: clips of each set of silence and noise.
         long_form: joined recordings, as so many utterances of dev as last as long.
         seconds_per_utterance: measured.
         budget_seconds: of the run; None is no limit.
@@ -112,15 +117,22 @@ def evaluation_sizes(
     """
     wanted = config.guard.utterances
     if budget_seconds is None:
-        return Sizes(eval_utterances=config.eval_utterances, guard_utterances=wanted, guard_points=config.guard.points)
+        return Sizes(
+            eval_utterances=config.eval_utterances,
+            guard_utterances=wanted,
+            guard_points=config.guard.points,
+            nonspeech=wanted,
+        )
     seconds = max(seconds_per_utterance, 1e-9)
     affordable = int((_EVALUATION_SHARE - _GUARD_SHARE) * budget_seconds / (_MIN_EVALUATIONS * seconds))
     guarded, points = min(wanted, _MIN_UTTERANCES), 1
     planned = min(config.guard.points, _PLANNED_POINTS)
     # Utterances that the guard's share pays for; the base is measured as well.
     affordable_guard = _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / seconds
-    keeps_long_form = long_form <= _LONG_FORM_SHARE * affordable_guard / (planned + 1)
-    made = nonspeech + (long_form if keeps_long_form else 0.0)
+    made_share = _MADE_SHARE * affordable_guard / (planned + 1)
+    keeps_long_form = long_form <= made_share
+    clips = min(wanted, max(_FEWEST_CLIPS, int(made_share / max(len(nonspeech), 1))))
+    made = sum(min(clips, count) for count in nonspeech) + (long_form if keeps_long_form else 0.0)
     for tried in range(planned, 0, -1):
         fitting = int((affordable_guard / (tried + 1) - made) / max(guard_sets, 1))
         if fitting >= guarded:
@@ -131,6 +143,7 @@ def evaluation_sizes(
         guard_utterances=guarded,
         guard_points=points,
         long_form=keeps_long_form,
+        nonspeech=clips,
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from asr_headroom.audio.augment import AugmentConfig, NoiseConfig, RoomConfig
 from asr_headroom.audio.spans import SpecConfig
 from asr_headroom.config import from_mapping
+from asr_headroom.data.nonspeech import nonspeech_utterances
 from asr_headroom.errors import AudioError, ConfigError, DataError, TrainingError
 from asr_headroom.models.registry import load_model
 from asr_headroom.stages.train import SettingRunner, TrainStageConfig, train
@@ -22,6 +23,7 @@ from asr_headroom.stages.training_data import (
     make_augmentation,
     make_mixture,
     usable_data,
+    with_nonspeech,
 )
 from asr_headroom.testing.tiny import tiny_whisper
 from asr_headroom.train.config import GuardConfig
@@ -115,6 +117,32 @@ def test_a_small_source_that_is_repeated_often_is_a_warning(tiny_model, tones, t
     assert "1 utterances, 66.7 % of an epoch, each 6.00 times" in record.message
 
 
+def test_silence_and_noise_are_a_source_of_their_own_before_replay(tiny_model, tones, tmp_path):
+    """Eight utterances and two: a share of a fifth of what is learnt are two clips, whatever replay adds."""
+    replay = other_manifest(tones, tmp_path / "replay", ["ad", "da", "dd"])
+    own = config(tiny_model, tones, tmp_path, train=(str(tones),), replay=replay, nonspeech_share=0.2, seed=3)
+    sources = with_nonspeech(own, load_model(str(tiny_model), window="fit"), load_sources(own))
+    assert [source.name for source in sources] == [str(tones), "silence and noise", replay]
+    clips = sources[1].loaded.manifest
+    assert [(clip.text, clip.language) for clip in clips] == [("", "en")] * 2
+    guarded = {clip.audio for clip in nonspeech_utterances(language="en")}
+    assert not guarded & {clip.audio for clip in clips}, "what is trained on guards nothing"
+    mixture = make_mixture(own, (8, 2, 3), has_replay=True)
+    assert mixture.quotas == (8, 2, 2)
+    weighted = config(tiny_model, tones, tmp_path, train=("a", "b"), train_weights=(1, 3), nonspeech_share=0.2)
+    assert make_mixture(weighted, (40, 40, 20), has_replay=False).quotas == (20, 60, 20)
+
+
+def test_silence_and_noise_are_learnt_and_no_sentence_of_dev(tiny_model, tones, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    train(config(tiny_model, tones, tmp_path, nonspeech_share=0.2))
+    assert "2 clips of silence and noise" in caplog.text
+    data = facts(tmp_path)["train_data"]
+    assert [source["used"] for source in data["sources"]] == [8, 2]
+    record = json.loads((tmp_path / "run/train.json").read_text())
+    assert record["plan"]["steps_per_epoch"] == 3  # ten utterances, four a step
+
+
 def test_one_source_may_be_given_as_it_is(tiny_model, tones, tmp_path):
     assert config(tiny_model, tones, tmp_path, train="a b").train == ("a b",)
 
@@ -128,6 +156,7 @@ def test_one_source_may_be_given_as_it_is(tiny_model, tones, tmp_path):
         ({"train": ("a", "b", "a")}, "train names a twice"),
         ({"train": ("a", "b"), "replay": "b"}, "replay and train both name 'b'"),
         ({"replay_share": 1.0}, r"replay_share is 1\.0"),
+        ({"nonspeech_share": 1.0}, r"nonspeech_share is 1\.0"),
         ({"replay": "adults", "guard_data": ("zh", "adults")}, "both name 'adults'; what is trained on guards nothing"),
     ],
 )

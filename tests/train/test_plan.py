@@ -60,9 +60,9 @@ def test_an_interval_that_was_asked_for_is_paid_for():
 
 def test_the_guard_gives_up_utterances_before_points():
     config = TrainConfig()
-    wanted = evaluation_sizes(config, guard_sets=2, nonspeech=16)
+    wanted = evaluation_sizes(config, guard_sets=2, nonspeech=[48])
     assert (wanted.eval_utterances, wanted.guard_utterances, wanted.guard_points) == (100, 200, 5)
-    shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.1}
+    shares = {"guard_sets": 2, "nonspeech": [48], "seconds_per_utterance": 0.1}
     fewer = evaluation_sizes(config, budget_seconds=600, **shares)
     assert fewer.guard_points == 2
     assert (fewer.guard_utterances * 2 + 16) * 3 * 0.1 <= 0.15 * 600
@@ -75,13 +75,23 @@ def test_the_guard_gives_up_utterances_before_points():
 
 def test_long_recordings_are_paid_for_or_left_out():
     config = TrainConfig(num_train_epochs=1)
-    shares = {"guard_sets": 2, "nonspeech": 16, "seconds_per_utterance": 0.5}
+    shares = {"guard_sets": 2, "nonspeech": [48], "seconds_per_utterance": 0.5}
     assert evaluation_sizes(config, **shares, long_form=1e6).long_form, "without a budget there is time"
     # 15 % of 3,600 s are 1,080 utterances: 360 at the base and each of two points.
     held = evaluation_sizes(config, **shares, long_form=80, budget_seconds=3600)
     assert held.long_form
-    assert held.guard_utterances == (360 - 16 - 80) // 2
+    assert held.guard_utterances == (360 - 48 - 80) // 2
     left_out = evaluation_sizes(config, **shares, long_form=95, budget_seconds=3600)
     assert not left_out.long_form
-    assert left_out.guard_utterances == (360 - 16) // 2
+    assert left_out.guard_utterances == (360 - 48) // 2
     assert evaluation_sizes(config, **shares, budget_seconds=3600).long_form, "nothing to leave out is not said"
+
+
+def test_clips_of_silence_and_noise_take_a_quarter_of_the_guard_and_are_never_fewer_than_sixteen():
+    config = TrainConfig()
+    shares = {"guard_sets": 2, "seconds_per_utterance": 0.1}
+    # 15 % of 600 s are 900 utterances: 300 at the base and each of two points, of which clips may be 75.
+    assert evaluation_sizes(config, nonspeech=[48], budget_seconds=600, **shares).nonspeech == 75
+    assert evaluation_sizes(config, nonspeech=[48, 900], budget_seconds=600, **shares).nonspeech == 37
+    assert evaluation_sizes(config, nonspeech=[48], budget_seconds=60, **shares).nonspeech == 16
+    assert evaluation_sizes(config, nonspeech=[48], **shares).nonspeech == 200, "without a budget all, as of other sets"
