@@ -157,7 +157,8 @@ class TokenLoss:
         for batch, weight in zip(rows, weights, strict=True):
             with self._accelerator.autocast():
                 parts = self.prepared(batch.to(self._accelerator.device)).reshape(-1) * weight
-            self._accelerator.backward(parts[0] / count)
+            # CTC and transducers have no token where nothing is said, and learn that all the same.
+            self._accelerator.backward(parts[0] / max(1.0, count))
             total += parts.detach().double()
         return total.tolist()
 

@@ -19,6 +19,7 @@ from asr_headroom.stages.train import TrainStageConfig
 from asr_headroom.testing.conformance import FamilyChecks
 from asr_headroom.testing.synthetic import tone_utterance
 from asr_headroom.testing.tiny.mel_ctc import tiny_mel_ctc
+from asr_headroom.testing.tiny.parakeet_tdt import tiny_parakeet_tdt
 from asr_headroom.testing.tiny.wav2vec2_ctc import tiny_wav2vec2_ctc
 from asr_headroom.testing.tiny.whisper import tiny_whisper
 
@@ -178,3 +179,16 @@ def test_vocabularies_that_cannot_be_are_refused(texts, normalizer, message):
     with pytest.raises(DataError) as caught:
         Vocabulary.from_texts(texts, normalizer)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [tiny_wav2vec2_ctc, tiny_parakeet_tdt])
+def test_steps_of_nothing_but_silence_have_no_token_and_are_learnt_all_the_same(tmp_path, make):
+    """A mean over no token divides by nothing: these families write none where Whisper writes its end token."""
+    make().save_pretrained(tmp_path / "model")
+    data = manifest(tmp_path / "data", *TEXTS)
+    data.write_text(data.read_text().replace("Abc.", "abc").replace("Cab.", "cab"))
+    options = "--nonspeech-share 0.5 --per-device-train-batch-size 1 --max-steps 4 --method full".split()
+    assert train(tmp_path / "model", data, tmp_path / "run", *options, "--set", "guard.enabled=false") == 0
+    rows = [row["dev_loss"] for row in history(tmp_path / "run")]
+    assert len(rows) == 2
+    assert rows[0] != rows[1]
