@@ -122,7 +122,7 @@ def test_weights_in_shards_end_where_whole_ones_do(words, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_one_plan_of_a_budget(words, tmp_path):
-    flags = ["--num-train-epochs", "1000", "--budget", "30s", "--output", str(tmp_path / "out")]
+    flags = ["--num-train-epochs", "1000", "--budget", "60s", "--output", str(tmp_path / "out")]
     said = run_two([*words, "--per-device-train-batch-size", "2", *flags], tmp_path)
     assert said.count("plan: ") == 1
 
