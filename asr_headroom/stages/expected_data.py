@@ -92,7 +92,7 @@ def _with_nonspeech(config: TrainStageConfig, sources: list[ExpectedSource]) -> 
     if not count:
         return sources
     mean = (2.0 + NONSPEECH_SECONDS) / 2
-    made = ExpectedSource(NONSPEECH, [mean] * count, [0.0] * count, NONSPEECH_SECONDS, spoken[0].language, [""] * count)
+    made = ExpectedSource(NONSPEECH, [mean] * count, [0.0] * count, NONSPEECH_SECONDS, spoken[0].language)
     return [*spoken, made, *(source for source in sources if source.is_replay)]
 
 

@@ -15,6 +15,7 @@ from asr_headroom.errors import ConfigError, DataError, ModelError
 from asr_headroom.models.lora import merge_lora
 from asr_headroom.models.registry import load_model
 from asr_headroom.models.vocabulary import Vocabulary, read_vocabulary
+from asr_headroom.stages.forecast import forecast_training
 from asr_headroom.stages.train import TrainStageConfig
 from asr_headroom.testing.conformance import FamilyChecks
 from asr_headroom.testing.synthetic import tone_utterance
@@ -187,8 +188,18 @@ def test_steps_of_nothing_but_silence_have_no_token_and_are_learnt_all_the_same(
     make().save_pretrained(tmp_path / "model")
     data = manifest(tmp_path / "data", *TEXTS)
     data.write_text(data.read_text().replace("Abc.", "abc").replace("Cab.", "cab"))
-    options = "--nonspeech-share 0.5 --per-device-train-batch-size 1 --max-steps 4 --method full".split()
+    options = ["--nonspeech-share", "0.5", "--per-device-train-batch-size", "1", "--max-steps", "4", "--method", "full"]
     assert train(tmp_path / "model", data, tmp_path / "run", *options, "--set", "guard.enabled=false") == 0
     rows = [row["dev_loss"] for row in history(tmp_path / "run")]
     assert len(rows) == 2
     assert rows[0] != rows[1]
+
+
+def test_a_dry_run_of_a_fresh_head_knows_no_letter_of_a_profile_beside_silence_either(tmp_path):
+    tiny_wav2vec2_ctc().save_pretrained(tmp_path)
+    asked = {"model": str(tmp_path), "train": "fleurs-fr@train", "dev": "fleurs-fr@dev", "vocabulary": "from-data"}
+    plain, silent = (
+        forecast_training(TrainStageConfig(**asked, nonspeech_share=share, num_train_epochs=1)) for share in (0.0, 0.5)
+    )
+    assert silent.parameters == plain.parameters
+    assert silent.utterances == plain.utterances + 1000  # at most so many clips are made
