@@ -81,7 +81,7 @@ def test_layers_are_as_they_were_outside_even_after_an_error(monkeypatch):
 
 
 def train(directory, method, **changes):
-    """Three steps in windows of several lengths, the last with one row; without dropout, which the compiler draws itself."""
+    """Three steps in windows of several lengths, the last with one row; no dropout, as the compiler draws its own."""
     config = TrainConfig(
         method=method, learning_rate=1e-3, max_steps=3, eval_steps=1, per_device_train_batch_size=2,
         lora=LoraConfig(dropout=0.0), **changes,
