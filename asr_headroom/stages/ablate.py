@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _ENTRY_SHARE = 0.1
 """Of a setting's time, that loading it and evaluating the base is taken to cost, before any was measured."""
+_DECIDES_TARGETS = ("model", "target_form", "vocabulary", "vocabulary_normalizer")
+"""Fields under which dev has other target units, over which losses are means."""
 _MAY_CHANGE = {"budget", "dataloader_num_workers", "logging_steps", "output"}
 """Of one command to the next that goes on with the same ablation."""
 
@@ -162,7 +165,10 @@ def race_settings(rules: Rules, record: AblationRecord, trials: _Trials, dev: Ev
             return known
         logger.info("setting %s to %g %%: %s", setting, 100 * share, record.describe(setting))
         try:
-            leg = _leg(trials.train(setting, stop_at=share), trials.own_budget_seconds)
+            leg = replace(
+                _leg(trials.train(setting, stop_at=share), trials.own_budget_seconds),
+                loss_over=_targets(record.settings[setting]),
+            )
         except DivergedError as error:
             leg = Leg(failure=str(error), step=error.step, total_steps=error.total_steps)
         record.add_leg(setting, share, leg)
@@ -189,6 +195,11 @@ def race_settings(rules: Rules, record: AblationRecord, trials: _Trials, dev: Ev
             logger.info("%s", _said(rung, standing, record))
         for name in record.dropped():
             trials.discard(name)
+
+
+def _targets(values: Mapping[str, Any]) -> str:
+    """What of a setting's own values decides which targets it learns, in words."""
+    return ", ".join(f"{name}={values[name]}" for name in _DECIDES_TARGETS if name in values)
 
 
 def _leg(outcome: TrainingOutcome, budget_seconds: float | None) -> Leg:

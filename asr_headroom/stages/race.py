@@ -2,9 +2,10 @@
 
 Successive halving (Jamieson & Talwalkar, 2016, arXiv:1502.07943) decides what it may cost: at each rung a share of the
 settings goes on, by rank on dev: before the end by the mean of the ranks in error rate and in loss, as a few hundred
-decoded utterances are noisy and the loss says sooner who learns. A :class:`asr_headroom.metrics.sequential.Race` over
-the same dev utterances says what of it is known: a setting that is behind beyond noise is dropped whatever its rank,
-and who was dropped by rank alone is said.
+decoded utterances are noisy and the loss says sooner who learns; by errors alone where settings learn other targets
+(another model, another written form), whose losses cannot be compared. A
+:class:`asr_headroom.metrics.sequential.Race` over the same dev utterances says what of it is known: a setting that is
+behind beyond noise is dropped whatever its rank, and who was dropped by rank alone is said.
 
 A rung is a share of a setting's own steps, under the learning rates of its whole training: no setting is trained
 twice, but those that do not learn early are dropped, also if they would have caught up. Settings whose figures are
@@ -53,6 +54,7 @@ class Leg:
         total_steps: of its plan.
         error_rate: on dev, at the rung; at the best step once the training is over.
         loss: on dev there, nats per target unit.
+        loss_over: what these units are, in words; losses over others are not compared with it.
         errors: [utterances] there.
         lengths: [utterances] reference units.
         is_over: it takes no further step.
@@ -65,6 +67,7 @@ class Leg:
     total_steps: int = 0
     error_rate: float = math.inf
     loss: float = math.inf
+    loss_over: str = ""
     errors: Sequence[int] = ()
     lengths: Sequence[int] = ()
     is_over: bool = False
@@ -292,9 +295,15 @@ def judge_rung(
 
 
 def _early_keys(legs: Mapping[str, Leg]) -> dict[str, tuple[float, ...]]:
-    """Smaller is better: the sum of the ranks in error rate and in loss, equal figures sharing the lowest of theirs."""
+    """Smaller is better: the sum of the ranks in error rate and in loss, equal figures sharing the lowest of theirs.
+
+    The ranks in error rate alone where losses are over different targets.
+    """
     ranks = dict.fromkeys(legs, 0)
-    for figures in ({n: leg.error_rate for n, leg in legs.items()}, {n: leg.loss for n, leg in legs.items()}):
+    measured = [{name: leg.error_rate for name, leg in legs.items()}]
+    if len({leg.loss_over for leg in legs.values()}) == 1:
+        measured.append({name: leg.loss for name, leg in legs.items()})
+    for figures in measured:
         for name, figure in figures.items():
             ranks[name] += sum(other < figure for other in figures.values())
     return {name: (ranks[name], *leg.rank_key) for name, leg in legs.items()}

@@ -147,6 +147,14 @@ def test_the_record_says_what_is_known_and_what_is_not(tmp_path):
     assert facts["minutes"]["4"] == STEPS / 10
 
 
+def test_a_leg_says_over_which_targets_its_loss_is(tmp_path):
+    trainings = Trainings(tmp_path, {"1": 30, "2": 12})
+    settings = {"1": {"model": "a", "learning_rate": 1e-4}, "2": {"model": "b", "learning_rate": 1e-4}}
+    race_settings(RULES, AblationRecord(tmp_path, config={}, settings=settings, rules=RULES), trainings, DEV)
+    legs = json.loads((tmp_path / "legs.json").read_text())
+    assert {name: leg["0.25"]["loss_over"] for name, leg in legs.items()} == {"1": "model=a", "2": "model=b"}
+
+
 def test_behind_another_is_not_behind_the_chosen(tmp_path):
     """The last rung is judged pair by pair; what is said of the chosen one rests on its own pairs alone."""
     own = AblationRecord(tmp_path, config={}, settings={name: {"seed": name} for name in "abc"}, rules=RULES)

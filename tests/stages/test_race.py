@@ -80,6 +80,22 @@ def test_before_the_end_loss_counts_as_much_as_errors_and_at_the_end_only_breaks
     assert [s.setting for s in judge_rung(1.0, legs, rules, alone).standings] == list("abcdef")
 
 
+def test_losses_over_other_targets_are_not_compared():
+    """Few nats per token are no merit where a token is a letter, and a word in the others; errors are errors."""
+    rates, losses = {"a": 0.20, "b": 0.21, "c": 0.22}, {"a": 0.9, "b": 0.1, "c": 0.8}
+
+    def order(loss_over_of_b):
+        over = {"b": loss_over_of_b}
+        legs = {
+            n: Leg(error_rate=rates[n], loss=losses[n], loss_over=over.get(n, ""), errors=[0, 1], lengths=[1, 1])
+            for n in losses
+        }
+        return [s.setting for s in judge_rung(0.2, legs, Rules(rungs=(0.2, 1.0)), alone).standings]
+
+    assert order("") == ["b", "a", "c"]
+    assert order("model=letters") == ["a", "b", "c"]
+
+
 def test_settings_that_are_equal_stay_together():
     """Four alike at the cut: dropping two of them would be a matter of their order."""
     curves = Curves({"a": 0.49, "b": 0.5, "c": 0.5, "d": 0.5, "e": 0.5, "f": 0.51})
