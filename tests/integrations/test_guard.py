@@ -46,7 +46,7 @@ def errors_by_distance(base, tuned, harmful):
     return count
 
 
-@pytest.mark.parametrize(("harmful", "alpha"), [(2.0, 1.0), (0.6, 0.5), (0.1, 0.0)])
+@pytest.mark.parametrize(("harmful", "alpha"), [(2.0, 0.875), (0.6, 0.375), (0.1, 0.0)])
 def test_the_model_is_left_at_the_point_chosen(monkeypatch, tmp_path, harmful, alpha):
     base, tuned = trained()
     base.save_pretrained(tmp_path / "base")

@@ -64,7 +64,7 @@ class ByDistance:
         self.farthest = max(getattr(self, "farthest", 0.0), moved)
         alpha = moved / self.farthest if self.farthest else 0.0
         errors = 9 - int(8 * alpha) if eval_set.role == "target" else (8 if alpha > self.harmful else 1)
-        self.alphas.append(round(alpha, 2))
+        self.alphas.append(round(alpha, 3))
         return [ErrorCounts(hits=10 - errors, substitutions=errors)] * len(eval_set.utterances)
 
     @staticmethod
@@ -78,14 +78,14 @@ class ByDistance:
 def test_a_point_between_is_delivered_as_it_was_measured(tmp_path, method):
     measure = ByDistance(harmful=0.6)
     outcome = start(tmp_path, config(method, max_steps=2), measure=measure).run()
-    assert outcome.alpha == 0.5
-    assert {0.5, 0.75, 1.0} <= {round(alpha, 2) for alpha in measure.alphas}
+    assert outcome.alpha == 0.375
+    assert {0.375, 0.75, 1.0} <= set(measure.alphas)
     facts = json.loads((outcome.model_directory / "headroom.json").read_text())["guard"]
-    assert facts["alpha"] == 0.5
-    assert facts["points"] == [0.0, 0.5, 0.75, 1.0]
+    assert facts["alpha"] == 0.375
+    assert facts["points"] == [0.0, 0.375, 0.75, 1.0]
     assert [s["name"] for s in facts["sets"]] == ["dev", "other"]
     assert facts["sets"][1]["rates"] == pytest.approx([0.1, 0.1, 0.8, 0.8])
-    # Half way: of all weights, or of the update's B.
+    # Three eighths of the way: of all weights, or of the update's B.
     best = tmp_path / f"checkpoints/step-{outcome.best_step:08d}"
     file = "model.safetensors" if method == "full" else "adapter_model.safetensors"
     base, tuned, delivered = (
@@ -93,7 +93,7 @@ def test_a_point_between_is_delivered_as_it_was_measured(tmp_path, method):
     )
     moved = 0
     for name, tensor in delivered.items():
-        expected = (base[name] + tuned[name]) / 2 if method == "full" or "lora_B" in name else tuned[name]
+        expected = base[name].lerp(tuned[name], 0.375) if method == "full" or "lora_B" in name else tuned[name]
         torch.testing.assert_close(tensor, expected)
         moved += not torch.equal(tensor, base[name])
     assert moved
@@ -179,7 +179,7 @@ def test_a_run_that_waits_for_delivery_goes_on_from_there(tmp_path):
     assert not (tmp_path / "chosen").exists()
     second = start(tmp_path, config(max_steps=2), measure=measure, model_directory=tmp_path / "chosen").run()
     assert second.model_directory == tmp_path / "chosen"
-    assert second.alpha == 0.5
+    assert second.alpha == 0.375
     assert second.best_step == first.best_step
     again = start(tmp_path, config(max_steps=2), model_directory=tmp_path / "chosen").run()
     assert again == second

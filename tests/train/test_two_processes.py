@@ -181,6 +181,8 @@ sharded.gather()
 for name, weight in model.module.named_parameters():
     assert weight.equal(whole[name]), name
 print("all is well")
+accelerator.wait_for_everyone()
+accelerator.end_training()  # else one may be gone while a thread of the other still listens
 """
 
 
