@@ -9,7 +9,10 @@ import soundfile
 from asr_headroom.audio.nonspeech import nonspeech_clips
 from asr_headroom.data.manifest import Utterance
 
-__all__ = ["nonspeech_utterances"]
+__all__ = ["NONSPEECH_SECONDS", "nonspeech_utterances"]
+
+NONSPEECH_SECONDS = 8.0
+"""Longest generated clip, unless asked for otherwise."""
 
 
 def nonspeech_utterances(
@@ -18,7 +21,7 @@ def nonspeech_utterances(
     language: str | None = None,
     count: int = 48,
     seed: int = 0,
-    max_duration: float = 8.0,
+    max_duration: float = NONSPEECH_SECONDS,
 ) -> list[Utterance]:
     """Utterances in which nobody says anything, with their audio in memory.
 

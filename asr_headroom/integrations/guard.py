@@ -21,7 +21,7 @@ from torch import nn
 from transformers import WhisperForConditionalGeneration
 
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.data.nonspeech import nonspeech_utterances
+from asr_headroom.data.nonspeech import NONSPEECH_SECONDS, nonspeech_utterances
 from asr_headroom.errors import DataError, ModelError
 from asr_headroom.evaluate.transcribe import count_utterances, refuse_long_utterances
 from asr_headroom.integrations.seq2seq import SpeechCollator
@@ -37,7 +37,6 @@ from asr_headroom.train.weight_line import WeightLine
 
 __all__ = ["guard_model"]
 
-_NONSPEECH_SECONDS = 8.0
 
 Rows = Iterable[Mapping[str, Any] | Utterance]
 
@@ -80,7 +79,7 @@ def guard_model(
         sets.append(_evaluation_set(name, "guard", rows, collator, config.utterances, None))
     for eval_set in sets:
         refuse_long_utterances(recognizer, eval_set.utterances)
-    seconds = min(_NONSPEECH_SECONDS, recognizer.card.max_duration or _NONSPEECH_SECONDS)
+    seconds = min(NONSPEECH_SECONDS, recognizer.card.max_duration or NONSPEECH_SECONDS)
     silence = nonspeech_utterances(
         recognizer.card.sampling_rate, language=sets[0].utterances[0].language, max_duration=seconds
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from asr_headroom.data.long_form import MAX_SECONDS, joined_utterances
 from asr_headroom.data.manifest import Utterance
-from asr_headroom.data.nonspeech import nonspeech_utterances
+from asr_headroom.data.nonspeech import NONSPEECH_SECONDS, nonspeech_utterances
 from asr_headroom.errors import DataError
 from asr_headroom.evaluate.timestamps import count_unusable_times
 from asr_headroom.evaluate.transcribe import count_utterances
@@ -27,9 +27,6 @@ from asr_headroom.train.guard import EvaluationSet, Measure, Role
 __all__ = ["evaluation_set", "guard_sets", "measure_in_batches"]
 
 logger = logging.getLogger(__name__)
-
-_NONSPEECH_SECONDS = 8.0
-"""Longest generated clip."""
 
 _TIMED_UTTERANCES = 40
 """Of dev, whose times are looked at where a family gives any."""
@@ -91,7 +88,7 @@ def guard_sets(
     nonspeech = nonspeech_utterances(
         model.card.sampling_rate,
         language=Counter(utterance.language for utterance in dev.utterances).most_common(1)[0][0],
-        max_duration=min(_NONSPEECH_SECONDS, model.card.max_duration or math.inf),
+        max_duration=min(NONSPEECH_SECONDS, model.card.max_duration or math.inf),
     )
     fresh, used = dev.utterances[chose_the_step:], dev.utterances[:chose_the_step]
     spoken = [utterance for utterance in fresh if dev.normalizer(utterance.text)]

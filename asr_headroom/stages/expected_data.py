@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from asr_headroom.data.corpora.registry import PROFILES
+from asr_headroom.data.nonspeech import NONSPEECH_SECONDS
 from asr_headroom.errors import DataError
 from asr_headroom.stages.data import Loaded, load_data
-from asr_headroom.stages.training_data import NONSPEECH, NONSPEECH_SECONDS, count_nonspeech, load_sources
+from asr_headroom.stages.training_data import NONSPEECH, count_nonspeech, load_sources
 from asr_headroom.text.units import UNSPACED_LANGUAGES, primary_subtag
 
 if TYPE_CHECKING:

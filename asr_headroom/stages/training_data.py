@@ -14,7 +14,7 @@ from asr_headroom.audio.augment import Augmentation, AugmentConfig
 from asr_headroom.config import fingerprint, to_mapping
 from asr_headroom.data.manifest import Manifest, Utterance
 from asr_headroom.data.mixing import Mixture
-from asr_headroom.data.nonspeech import nonspeech_utterances
+from asr_headroom.data.nonspeech import NONSPEECH_SECONDS, nonspeech_utterances
 from asr_headroom.errors import DataError
 from asr_headroom.models.protocols import Trainable
 from asr_headroom.stages.data import Loaded, load_data
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NONSPEECH",
-    "NONSPEECH_SECONDS",
     "Source",
     "TrainingData",
     "augmentation_facts",
@@ -43,8 +42,6 @@ logger = logging.getLogger(__name__)
 _AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 _EXAMPLE_CHARACTERS = 80
 NONSPEECH = "silence and noise"
-NONSPEECH_SECONDS = 8.0
-"""Longest generated clip."""
 _MOST_CLIPS = 1000
 """About 160 MB of memory."""
 _FIRST_SEED = 10_000

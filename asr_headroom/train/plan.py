@@ -121,7 +121,7 @@ def evaluation_sizes(
             eval_utterances=config.eval_utterances,
             guard_utterances=wanted,
             guard_points=config.guard.points,
-            nonspeech=wanted,
+            nonspeech=max(_FEWEST_CLIPS, wanted),
         )
     seconds = max(seconds_per_utterance, 1e-9)
     affordable = int((_EVALUATION_SHARE - _GUARD_SHARE) * budget_seconds / (_MIN_EVALUATIONS * seconds))
@@ -131,7 +131,7 @@ def evaluation_sizes(
     affordable_guard = _GUARD_SHARE * (guard_budget_seconds or budget_seconds) / seconds
     made_share = _MADE_SHARE * affordable_guard / (planned + 1)
     keeps_long_form = long_form <= made_share
-    clips = min(wanted, max(_FEWEST_CLIPS, int(made_share / max(len(nonspeech), 1))))
+    clips = max(_FEWEST_CLIPS, min(wanted, int(made_share / max(len(nonspeech), 1))))
     made = sum(min(clips, count) for count in nonspeech) + (long_form if keeps_long_form else 0.0)
     for tried in range(planned, 0, -1):
         fitting = int((affordable_guard / (tried + 1) - made) / max(guard_sets, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asr_headroom.errors import ConfigError, TrainingError
-from asr_headroom.train.config import TrainConfig
+from asr_headroom.train.config import GuardConfig, TrainConfig
 from asr_headroom.train.plan import evaluation_sizes, make_plan
 
 
@@ -95,3 +95,6 @@ def test_clips_of_silence_and_noise_take_a_quarter_of_the_guard_and_are_never_fe
     assert evaluation_sizes(config, nonspeech=[48, 900], budget_seconds=600, **shares).nonspeech == 37
     assert evaluation_sizes(config, nonspeech=[48], budget_seconds=60, **shares).nonspeech == 16
     assert evaluation_sizes(config, nonspeech=[48], **shares).nonspeech == 200, "without a budget all, as of other sets"
+    few = TrainConfig(guard=GuardConfig(utterances=8))
+    for budget in (None, 600):
+        assert evaluation_sizes(few, nonspeech=[48], budget_seconds=budget, **shares).nonspeech == 16
